@@ -10,7 +10,8 @@ Errors: every operation raises ``OSError`` with the errno of the kernel.
 nmount(2)) in its ``strerror``.  Each operation names the errnos that the contract
 tests cover in a line ``Errors:``.
 
-Paths of nodes are those of netgraph(4): ``em0:``, ``[2f]:``, ``[2f]:link2``.
+Paths of nodes are those of netgraph(4): ``em0:``, ``[2f]:``, ``[2f]:link2``, and ``.:`` for
+the socket node through which this process speaks (its hooks go when the process goes).
 MAC addresses are lower case text, ``02:00:00:00:00:01``.
 Operations do not wait, except for what the kernel itself makes them wait for
 (SIOCSIFVNET and jail_set(2) sleep some hardclock ticks).
@@ -147,6 +148,9 @@ class Vnet(Protocol):
 
         Errors: EEXIST there is one; ENETUNREACH the gateway is on no connected network.
         """
+
+    def rename(self, name: str, new: str) -> None:
+        """SIOCSIFNAME inside.  Errors: ENXIO no such interface; EEXIST the name is taken."""
 
     def close(self) -> None:
         """Close the sockets.  Never raises."""
@@ -344,6 +348,10 @@ class Kernel(Protocol):
     def unmount(self, fsid: str, *, force: bool = False) -> None:
         """unmount(2) with MNT_BYFSID.  Errors: ENOENT not mounted; EBUSY in use and not ``force``."""
 
+    def filesystem_of(self, directory: int) -> Mount:
+        """fstatfs(2): the file system that an open directory is on.  Opened anew after a
+        mount, a directory is on the file system mounted there last."""
+
     def mounts(self) -> list[Mount]:
         """getfsstat(2): every mounted file system, oldest first."""
 
@@ -355,6 +363,10 @@ class Kernel(Protocol):
 
     def process(self, pid: int) -> ProcessId:
         """The process that has this pid now (sysctl kern.proc.pid).  Errors: ESRCH none."""
+
+    def process_signal(self, process: ProcessId, signal: int) -> None:
+        """Signal the process group that this process leads (killpg(2)), after a look at
+        its start time.  Errors: ESRCH no such process, or another one has its pid."""
 
     def jail_of(self, pid: int) -> int:
         """The jid of a process, 0 for the host.  Errors: ESRCH no such process."""

@@ -1,0 +1,260 @@
+"""Carries steps out and undoes them; no vimage waits for another without need.
+
+The engine is the one place that decides who may act on a vimage: one task at a time for
+each name, in one process at a time (the lock of the journal).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from vimage import plan
+from vimage.journal import DONE, READY, STARTING, STOPPING, Entry, Record
+from vimage.messages import Problem, VimageError
+from vimage.model import Configuration, Vimage
+from vimage.steps import Rank, Step
+from vimage.steps.work import Tools, Work
+
+#: Undoing these runs commands, which must not run twice: the journal is written after each.
+_COMMAND_RANKS = frozenset({Rank.PRESTOP, Rank.COMMAND, Rank.SERVICE, Rank.EXEC_STOP,
+                            Rank.POSTSTOP, Rank.RELEASE})
+
+
+class Outcome(Enum):
+    """What became of a vimage."""
+
+    READY = "ready"
+    ALREADY_READY = "already ready"
+    STOPPED = "stopped"
+    NOT_RUNNING = "not running"
+    FAILED = "failed"
+    LEFT_OUT = "left out"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of one start or stop."""
+
+    name: str
+    outcome: Outcome
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome not in (Outcome.FAILED, Outcome.LEFT_OUT) and not self.problems
+
+
+Report = Callable[[Result], None]
+
+
+def silent(_: Result) -> None:
+    """Report to nobody."""
+
+
+class Engine:
+    """Starts, stops and recovers vimages."""
+
+    def __init__(self, tools: Tools, parallel: int = 4) -> None:
+        self.tools = tools
+        self._slots = asyncio.Semaphore(max(1, parallel))
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @property
+    def records(self) -> dict[str, Record]:
+        return self.tools.journal.records
+
+    # -- several vimages -------------------------------------------------------------------
+
+    async def start(self, names: Sequence[str], configuration: Configuration,
+                    report: Report = silent) -> list[Result]:
+        """Start vimages of the configuration and, before them, what they depend on."""
+        wanted = with_dependencies(names, configuration.vimages)
+        needs = {name: configuration.vimages[name].depend for name in wanted}
+        return await self._in_order(wanted, needs, report, lambda name: self.start_one(
+            configuration.vimages[name], configuration))
+
+    async def stop(self, names: Iterable[str], report: Report = silent) -> list[Result]:
+        """Stop vimages and, before them, those that depend on them."""
+        wanted = self.with_dependents(names)
+        after: dict[str, tuple[str, ...]] = {
+            name: tuple(other for other in wanted if name in self._depend(other))
+            for name in wanted}
+        return await self._in_order(wanted, after, report, self.stop_one, need_ok=False)
+
+    async def recover(self, report: Report = silent) -> list[Result]:
+        """Undo what an earlier process left half done.  What is ready is left alone."""
+        names = [name for name, record in self.records.items() if record.state != READY]
+        return await self._in_order(names, {}, report, self.stop_one, need_ok=False)
+
+    async def _in_order(self, names: Sequence[str], needs: Mapping[str, Sequence[str]],
+                        report: Report, act: Callable[[str], Awaitable[Result]], *,
+                        need_ok: bool = True) -> list[Result]:
+        tasks: dict[str, asyncio.Task[Result]] = {}
+
+        async def one(name: str) -> Result:
+            for other in needs.get(name, ()):
+                if other in tasks:
+                    before = await asyncio.shield(tasks[other])
+                    if need_ok and not before.ok:
+                        result = Result(name, Outcome.LEFT_OUT, (Problem.of(
+                            "depend_failed", vimage=name, name=name, other=other),))
+                        report(result)
+                        return result
+            async with self._slots:
+                result = await act(name)
+            report(result)
+            return result
+
+        for name in names:
+            tasks[name] = asyncio.create_task(one(name), name=f"vimage {name}")
+        try:
+            return [await tasks[name] for name in names]
+        except asyncio.CancelledError:
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            raise
+
+    def _depend(self, name: str) -> Sequence[str]:
+        return self.records[name].configuration.get("depend", ()) if name in self.records else ()
+
+    def with_dependents(self, names: Iterable[str]) -> list[str]:
+        """Names and, before each, the running vimages that depend on it."""
+        users: defaultdict[str, list[str]] = defaultdict(list)
+        for name in self.records:
+            for other in self._depend(name):
+                users[other].append(name)
+        return _closure(names, lambda name: users.get(name, ()))
+
+    # -- one vimage --------------------------------------------------------------------------
+
+    async def start_one(self, vimage: Vimage, configuration: Configuration) -> Result:
+        """From nothing to ready, or back to nothing."""
+        async with self._locks[vimage.name]:
+            record = self.records.get(vimage.name)
+            if record is not None:
+                if record.state == READY:
+                    return Result(vimage.name, Outcome.ALREADY_READY)
+                left = await self._undo(record)
+                if left:
+                    return Result(vimage.name, Outcome.FAILED, tuple(left))
+            record = Record(vimage.name, STARTING, configuration={
+                "rootdir": vimage.rootdir, "consolelog": vimage.consolelog,
+                "depend": list(vimage.depend)})
+            try:
+                await self._do_all(record, plan.start(vimage, configuration))
+                record.state = READY
+                self.tools.journal.write(record)
+            except StepFailed as failed:
+                return Result(vimage.name, Outcome.FAILED,
+                              (failed.problem, *await self._undo(record)))
+            except VimageError as error:
+                return Result(vimage.name, Outcome.FAILED,
+                              (error.problem, *await self._undo(record)))
+            except asyncio.CancelledError:
+                await self._undo(record)
+                raise
+            return Result(vimage.name, Outcome.READY)
+
+    async def stop_one(self, name: str) -> Result:
+        """Undo all that the record of a vimage holds."""
+        async with self._locks[name]:
+            record = self.records.get(name)
+            if record is None:
+                return Result(name, Outcome.NOT_RUNNING)
+            problems = await self._undo(record)
+            return Result(name, Outcome.FAILED if record.entries else Outcome.STOPPED,
+                          tuple(problems))
+
+    async def _do_all(self, record: Record, steps: Sequence[Step]) -> None:
+        left = deque(steps)
+        while left:
+            step = left.popleft()
+            try:
+                left.extendleft(reversed(await self._do(record, step)))
+            except StepFailed as failed:
+                if step.mandatory:
+                    raise
+                self.tools.log.warning("%s", failed.problem)
+
+    async def _do(self, record: Record, step: Step) -> list[Step]:
+        entry = Entry(step.kind, step.arguments())
+        try:
+            more = await step.do(Work(self.tools, record, entry))
+        except VimageError as error:
+            raise StepFailed(record.name, step, str(error)) from error
+        except OSError as error:
+            raise StepFailed(record.name, step, error.strerror or str(error)) from error
+        entry.state = DONE
+        return more or []
+
+    async def _undo(self, record: Record) -> list[Problem]:
+        """Undo every entry, by rank.  What fails stays in the record for the next try."""
+        record.state = STOPPING
+        problems = self._save(record) if record.name in self.records else []
+        for entry, step in plan.stop(record):
+            try:
+                await step.undo(Work(self.tools, record, entry, undoing=True))
+            except (VimageError, OSError) as error:
+                why = error.strerror if isinstance(error, OSError) else str(error)
+                problems.append(Problem.of("undo_failed", vimage=record.name, name=record.name,
+                                           step=step.describe_undo() or step.kind, why=why))
+                if step.rank in _COMMAND_RANKS:
+                    record.entries.remove(entry)  # a command is not run twice
+                continue
+            record.entries.remove(entry)
+            if step.rank in _COMMAND_RANKS:
+                problems += self._save(record)
+        if record.entries:
+            problems += self._save(record)
+        else:
+            self.tools.journal.remove(record.name)
+        return problems
+
+    def _save(self, record: Record) -> list[Problem]:
+        """Write while undoing.  A full disk must not keep anything from being undone:
+        the older record says more than there is, and undo copes with that."""
+        try:
+            self.tools.journal.write(record)
+        except VimageError as error:
+            self.tools.log.warning("%s", error)
+        return []
+
+
+class StepFailed(VimageError):
+    """A step of a vimage failed: which vimage, which step, why."""
+
+    def __init__(self, name: str, step: Step, why: str) -> None:
+        super().__init__(Problem.of("step_failed", vimage=name, name=name,
+                                    step=step.describe() or step.kind, why=why))
+
+
+def with_dependencies(names: Iterable[str], vimages: Mapping[str, Vimage]) -> list[str]:
+    """Names and, before each, what it depends on."""
+    return _closure(names, lambda name: vimages[name].depend)
+
+
+def _closure(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> list[str]:
+    """Depth first, each name once, after everything ``before`` gives for it."""
+    found: dict[str, None] = {}
+
+    def visit(name: str, path: frozenset[str]) -> None:
+        if name in found or name in path:
+            return
+        for other in before(name):
+            visit(other, path | {name})
+        found[name] = None
+
+    for name in names:
+        visit(name, frozenset())
+    return list(found)
+
+
+def unprivileged() -> bool:
+    """Whether this process may not do what vimage does."""
+    return os.geteuid() != 0

@@ -1,0 +1,255 @@
+"""Steps that make interfaces, move them into the jail and give them addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vimage.journal import BEGUN, Facts
+from vimage.kernel import Iff, Interface, Kernel, NgNode
+from vimage.messages import VimageError
+from vimage.steps import Rank, Step
+from vimage.steps.bridges import bridge_key, by_id, node_at
+from vimage.steps.commands import jail_lives
+from vimage.steps.work import Work
+
+#: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
+EIFACE_MTU = 1500
+
+_FRESH = re.compile(r"ngeth\d+")
+
+
+@dataclass(frozen=True)
+class Eiface(Step):
+    """``ngN_NAME``: an ng_eiface(4) on a link of a bridge.  Known by its node id.
+
+    Before that is known, by the link of the bridge on which it was to be made.
+    """
+
+    kind: ClassVar[str] = "eiface"
+    rank: ClassVar[Rank] = Rank.EIFACE
+    name: str
+    parent: str
+    host_only: bool
+    mac: str | None  # None: the kernel's
+    mac_of_parent: bool
+
+    def describe(self) -> str:
+        mac = f"the MAC of {self.parent}" if self.mac_of_parent else (
+            f"MAC {self.mac}" if self.mac else "the kernel's MAC")
+        return f"eiface {self.name} on the bridge of {self.parent}, {mac}"
+
+    def describe_undo(self) -> str:
+        return f"shut down node {self.name}; its interface goes with it"
+
+    async def do(self, work: Work) -> None:
+        kernel = work.kernel
+        node = self._make(work)
+        path = by_id(node.id)
+        work.note(node=node.id, driver=node.name)
+        try:
+            kernel.ng_name(path, self.name)
+            kernel.if_rename(node.name, self.name)
+        except OSError as error:
+            raise VimageError("name_taken", name=self.name) from error
+        parent = kernel.if_get(self.parent)
+        mac = parent.mac if self.mac_of_parent else self.mac
+        if mac:
+            kernel.ng_eiface_set_mac(path, mac)
+        if parent.mtu != EIFACE_MTU:
+            kernel.if_set_mtu(self.name, parent.mtu)
+
+    def _make(self, work: Work) -> NgNode:
+        key = bridge_key(self.parent)
+        shared = work.shared(key)
+        if shared is None:
+            raise VimageError("bridge_gone", parent=self.parent)
+        bridge = by_id(shared["node"])
+        while True:
+            link = work.tools.holders.next_link(key)
+            work.intend(bridge=shared["node"], bridge_key=key, link=link)
+            try:
+                work.kernel.ng_mkpeer(bridge, "eiface", f"link{link}", "ether")
+            except FileExistsError:
+                continue  # jng's, say
+            return work.kernel.ng_node(f"{bridge}link{link}")
+
+    async def undo(self, work: Work) -> None:
+        node = self.find(work.kernel, work.facts)
+        if node is not None:
+            work.kernel.ng_shutdown(by_id(node.id))
+
+    def find(self, kernel: Kernel, facts: Facts) -> NgNode | None:
+        """Our node, if it is there."""
+        if "node" in facts:
+            return node_at(kernel, by_id(facts["node"]), "eiface")
+        node = node_at(kernel, f"{by_id(facts['bridge'])}link{facts['link']}", "eiface")
+        if node is not None and (node.name == self.name or _FRESH.fullmatch(node.name)):
+            return node
+        return None
+
+
+@dataclass(frozen=True)
+class MoveIn(Step):
+    """An eiface of ours into the jail's VNET.  It leaves with its node."""
+
+    kind: ClassVar[str] = "move"
+    rank: ClassVar[Rank] = Rank.NOTHING
+    name: str
+
+    def describe(self) -> str:
+        return f"move {self.name} into the jail"
+
+    async def do(self, work: Work) -> None:
+        work.kernel.if_vmove(self.name, work.jid)
+
+
+@dataclass(frozen=True)
+class Whole(Step):
+    """A whole interface of the host, in and back out.  Known by driver name and unit."""
+
+    kind: ClassVar[str] = "vnet"
+    rank: ClassVar[Rank] = Rank.VNETS
+    name: str
+    stop_timeout: float
+
+    def describe(self) -> str:
+        return f"move {self.name} into the jail"
+
+    def describe_undo(self) -> str:
+        return f"move {self.name} back to the host, service netif start {self.name}"
+
+    async def do(self, work: Work) -> None:
+        now = work.kernel.if_get(self.name)
+        work.intend(driver=now.driver, mac=now.mac, mtu=now.mtu, flags=int(now.flags),
+                    caps=int(work.kernel.if_caps(self.name)))
+        work.kernel.if_vmove(self.name, work.jid)
+
+    async def undo(self, work: Work) -> None:
+        if "driver" not in work.facts:
+            return
+        kernel = work.kernel
+        driver = work.facts["driver"]
+        try:
+            self._bring_back(work, driver)
+            found = _by_driver(kernel.if_list(), driver)
+            if found is None:
+                work.tools.log.warning("%s: %s (%s) has gone", work.name, self.name, driver)
+                return
+            untouched = (work.entry.state == BEGUN and found.name == self.name
+                         and found.flags & Iff.UP == Iff(work.facts["flags"]) & Iff.UP)
+            if found.name != self.name:
+                _rename(kernel, found, self.name)
+            self._restore(kernel, work.facts)
+            if not untouched:
+                await work.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
+                                       f"service netif start {self.name}", self.stop_timeout)
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(self._marker(work))
+
+    def _marker(self, work: Work) -> str:
+        return f"{work.tools.journal.directory}/returning/{self.name}"
+
+    def _bring_back(self, work: Work, driver: str) -> None:
+        """Out of the jail, whatever its root has called it."""
+        if not jail_lives(work):
+            return
+        vnet = work.kernel.vnet(work.jid)
+        try:
+            inside = _by_driver(vnet.interfaces(), driver)
+            if inside is None:
+                return
+            if inside.name != self.name:
+                with contextlib.suppress(OSError):
+                    vnet.rename(inside.name, self.name)
+                    inside = _by_driver(vnet.interfaces(), driver) or inside
+        finally:
+            vnet.close()
+        # devd(8) is to leave the configuring to us: its rule consumes this file.
+        with contextlib.suppress(OSError), open(self._marker(work), "x", encoding="ascii"):
+            pass
+        try:
+            work.kernel.if_reclaim(inside.name, work.jid)
+        except OSError as error:
+            raise VimageError("not_returned", interface=self.name, inside=inside.name,
+                              why=error.strerror) from error
+
+    def _restore(self, kernel: Kernel, facts: Facts) -> None:
+        """MAC, MTU, capabilities and flags as they were."""
+        now = kernel.if_get(self.name)
+        if facts["mac"] and now.mac != facts["mac"]:
+            kernel.if_set_mac(self.name, facts["mac"])
+        if now.mtu != facts["mtu"]:
+            kernel.if_set_mtu(self.name, facts["mtu"])
+        caps = kernel.if_caps(self.name)
+        if int(caps) != facts["caps"]:
+            with contextlib.suppress(OSError):
+                kernel.if_set_caps(self.name, type(caps)(facts["caps"]))
+        wanted = Iff(facts["flags"]) & Iff.UP
+        if wanted != now.flags & Iff.UP:
+            kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP & ~wanted)
+
+
+def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:
+    return next((i for i in interfaces if i.driver == driver), None)
+
+
+def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
+    """Give an interface of the host its name back.
+
+    Two interfaces of the host may have the same name by now, and SIOCSIFNAME takes the
+    first: see which one it took, and put the other back.
+    """
+    try:
+        kernel.if_rename(interface.name, name)
+    except OSError as error:
+        raise VimageError("not_renamed", interface=interface.name, name=name,
+                          why=error.strerror) from error
+    if kernel.if_get(name).driver != interface.driver:
+        other = f"{name[:12]}_v"
+        kernel.if_rename(name, other)
+        kernel.if_rename(interface.name, name)
+        kernel.if_rename(other, interface.name)
+
+
+@dataclass(frozen=True)
+class Addresses(Step):
+    """Addresses and default routes that the host sets inside; lo0 comes up too.
+
+    They go with the VNET.
+    """
+
+    kind: ClassVar[str] = "addresses"
+    rank: ClassVar[Rank] = Rank.NOTHING
+    addresses: tuple[str, ...]  # "ng0_vj1 192.0.2.2/24"
+    routers: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "inside: lo0 up" + "".join(f", {pair}" for pair in self.addresses) + "".join(
+            f", default route {router}" for router in self.routers)
+
+    async def do(self, work: Work) -> None:
+        vnet = work.kernel.vnet(work.jid)
+        try:
+            vnet.add_address("lo0", "127.0.0.1/8")
+            vnet.set_up("lo0")
+            for name in dict.fromkeys(pair.split()[0] for pair in self.addresses):
+                vnet.set_up(name)
+            for pair in self.addresses:
+                name, address = pair.split()
+                self._set(f"{name} {address}", vnet.add_address, name, address)
+            for router in self.routers:
+                self._set(f"default route {router}", vnet.add_default_route, router)
+        finally:
+            vnet.close()
+
+    @staticmethod
+    def _set(what: str, act: object, *arguments: str) -> None:
+        try:
+            act(*arguments)  # type: ignore[operator]
+        except OSError as error:
+            raise VimageError("address_failed", what=what, why=error.strerror) from error

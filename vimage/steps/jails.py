@@ -1,0 +1,137 @@
+"""Steps that make the jail and end what lives in it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vimage.kernel import Jail as KernelJail
+from vimage.messages import VimageError
+from vimage.steps import Rank, Step
+from vimage.steps.commands import jail_lives
+from vimage.steps.work import Work
+
+#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
+FREED_WITHIN = 15.0
+
+Parameters = dict[str, str | int | bool | None]
+
+
+@dataclass(frozen=True)
+class Jail(Step):
+    """The jail itself: VNET, persistent.  Known by jid, name and path."""
+
+    kind: ClassVar[str] = "jail"
+    rank: ClassVar[Rank] = Rank.JAIL
+    name: str
+    path: str
+    hostname: str
+    parameters: Parameters = field(default_factory=dict)
+
+    def describe(self) -> str:
+        return f"jail {self.name}: vnet, persist, path={self.path}, host.hostname={self.hostname}"
+
+    def describe_undo(self) -> str:
+        return f"remove jail {self.name}, wait until it is freed"
+
+    async def do(self, work: Work) -> None:
+        try:
+            work.kernel.jail_get(self.name)
+        except FileNotFoundError:
+            pass
+        else:
+            raise VimageError("jail_exists", name=self.name)
+        work.intend()
+        jid = work.kernel.jail_create({
+            "name": self.name, "path": self.path,
+            "host.hostname": self.hostname, "vnet": "new", "persist": True, **self.parameters})
+        work.note(jid=jid)
+
+    async def undo(self, work: Work) -> None:
+        jail = self._find(work)
+        if jail is None:
+            return
+        if not jail.dying:
+            work.kernel.jail_remove(jail.jid)
+        await self._freed(work, jail.jid)
+
+    def _find(self, work: Work) -> KernelJail | None:
+        """Our jail, also when only the intent to make it is known."""
+        try:
+            jail = work.kernel.jail_get(work.facts.get("jid", self.name))
+        except FileNotFoundError:
+            return None
+        return jail if jail.name == self.name else None
+
+    async def _freed(self, work: Work, jid: int) -> None:
+        """Wait until the kernel has freed it: only then are its interfaces and root free."""
+        pause, waited = 0.005, 0.0
+        while waited < FREED_WITHIN:
+            try:
+                if work.kernel.jail_get(jid).name != self.name:
+                    return
+            except FileNotFoundError:
+                return
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, 0.5)
+        raise VimageError("jail_dying", name=self.name, jid=jid, seconds=f"{FREED_WITHIN:g}")
+
+
+@dataclass(frozen=True)
+class Occupants(Step):
+    """Whatever will run in the jail.  At stop: TERM, then KILL, then its connections dropped.
+
+    A TCP connection that its peer holds would keep the jail dying for ten minutes.
+    """
+
+    kind: ClassVar[str] = "occupants"
+    rank: ClassVar[Rank] = Rank.OCCUPANTS
+    stop_timeout: float
+
+    def describe(self) -> str:
+        return ""
+
+    def describe_undo(self) -> str:
+        return "end the processes of the jail (TERM, then KILL), drop its TCP connections"
+
+    async def do(self, work: Work) -> None:
+        work.note()
+        work.record.entries.append(work.entry)
+
+    async def undo(self, work: Work) -> None:
+        if not jail_lives(work):
+            return
+        if await _alive_after(work, signal.SIGTERM, self.stop_timeout):
+            await _alive_after(work, signal.SIGKILL, 5.0)
+        work.kernel.jail_tcp_drop(work.jid)
+
+
+async def _alive_after(work: Work, number: int, timeout: float) -> bool:
+    """Signal every process of the jail; True when some are left after ``timeout`` seconds."""
+    pause, waited = 0.01, 0.0
+    alive = work.kernel.jail_kill(work.jid, number)
+    while alive and waited < timeout:
+        await asyncio.sleep(pause)
+        waited += pause
+        pause = min(2 * pause, 0.5)
+        alive = work.kernel.jail_kill(work.jid, 0)
+    return alive
+
+
+@dataclass(frozen=True)
+class Securelevel(Step):
+    """The jail's securelevel, raised after its boot command."""
+
+    kind: ClassVar[str] = "securelevel"
+    rank: ClassVar[Rank] = Rank.NOTHING
+    level: int
+
+    def describe(self) -> str:
+        return f"securelevel={self.level}"
+
+    async def do(self, work: Work) -> None:
+        work.intend()
+        work.kernel.jail_update(work.jid, {"securelevel": self.level})

@@ -1,0 +1,231 @@
+"""Steps that mount: the lines of fstab, devfs, fdescfs, procfs.
+
+A mount is known by its file system id.  A directory is opened component by component
+without following links and mounted through the open descriptor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from vimage.journal import Facts
+from vimage.kernel import Kernel
+from vimage.kernel import Mount as KernelMount
+from vimage.messages import VimageError
+from vimage.steps import Rank, Step
+from vimage.steps.work import Work
+
+#: What the kernel mounts from options alone; any other type has a program, as mount(8) has.
+DIRECT = frozenset({"devfs", "fdescfs", "procfs", "linprocfs", "linsysfs", "nullfs", "unionfs",
+                    "tmpfs", "ufs", "zfs"})
+
+Options = dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Mount(Step):
+    """One file system, mounted below the root of a vimage; shared by those who ask for it."""
+
+    kind: ClassVar[str] = "mount"
+    rank: ClassVar[Rank] = Rank.MOUNT
+    fstype: str
+    source: str
+    root: str
+    path: str  # of the directory, below root
+    options: Options = field(default_factory=dict)
+    timeout: float = 60
+    failok: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The directory as the host sees it."""
+        return self.root.rstrip("/") + self.path.rstrip("/") or "/"
+
+    @property
+    def key(self) -> str:
+        return "mount." + hashlib.sha256(self.directory.encode()).hexdigest()[:24]
+
+    @property
+    def mandatory(self) -> bool:
+        return not self.failok
+
+    def describe(self) -> str:
+        options = ",".join(k if v is None else f"{k}={v}" for k, v in self.options.items())
+        return f"mount {self.fstype} on {self.directory}" + (f" ({options})" if options else "")
+
+    def describe_undo(self) -> str:
+        return f"unmount {self.fstype} from {self.directory}"
+
+    async def do(self, work: Work) -> None:
+        async with work.tools.holders.lock(self.key):
+            with self._opened(work) as directory:
+                below = work.kernel.filesystem_of(directory)
+                shared = work.shared(self.key)
+                work.intend(holds=self.key)
+                if shared is not None and shared.get("fsid") == below.fsid:
+                    self._same(shared)
+                    return
+                if self._mounted_here(work, directory, below):
+                    raise VimageError("mount_taken", directory=self.directory, fstype=self.fstype)
+                facts = {"below": below.fsid, "what": self._what()}
+                work.write_shared(self.key, facts)
+                facts["fsid"] = await self._mount(work, directory)
+                work.write_shared(self.key, facts)
+
+    async def undo(self, work: Work) -> None:
+        async with work.tools.holders.lock(self.key):
+            if not work.let_go(self.key):
+                return
+            facts = work.shared(self.key)
+            if facts is not None:
+                fsid = facts.get("fsid") or self._find(work, facts["below"])
+                if fsid:
+                    unmount(work, fsid, self.directory)
+            work.tools.journal.remove_shared(self.key)
+
+    def _what(self) -> str:
+        return f"{self.fstype} {self.source} {sorted(self.options.items())}"
+
+    def _same(self, shared: Facts) -> None:
+        """Two vimages must mean the same mount."""
+        if shared["what"] != self._what():
+            raise VimageError("mount_differs", directory=self.directory)
+
+    def _mounted_here(self, work: Work, directory: int, below: KernelMount) -> bool:
+        """Whether somebody else has mounted the same type on this very directory."""
+        above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return (below.fstype == self.fstype
+                    and work.kernel.filesystem_of(above).fsid != below.fsid)
+        finally:
+            os.close(above)
+
+    def _find(self, work: Work, below: str) -> str | None:
+        """The mount of which only the intent is known: what lies on top of ``below``."""
+        with contextlib.suppress(VimageError), self._opened(work) as directory:
+            found = work.kernel.filesystem_of(directory)
+            if found.fsid != below and found.fstype == self.fstype:
+                return found.fsid
+        return None
+
+    @contextlib.contextmanager
+    def _opened(self, work: Work) -> Iterator[int]:
+        try:
+            directory = work.kernel.open_directory(self.root, self.path)
+        except OSError as error:
+            raise VimageError("mount_point", directory=self.directory,
+                              why=error.strerror) from error
+        try:
+            yield directory
+        finally:
+            os.close(directory)
+
+    async def _mount(self, work: Work, directory: int) -> str:
+        try:
+            if self.fstype in DIRECT:
+                options = {"from": self.source, **self.options}
+                return work.kernel.mount(self.fstype, directory, options)
+            return await self._mount_by_program(work, directory)
+        except OSError as error:
+            raise VimageError("mount_failed", fstype=self.fstype, directory=self.directory,
+                              why=error.strerror) from error
+
+    async def _mount_by_program(self, work: Work, directory: int) -> str:
+        """Types that need mount_TYPE(8); then see that it went where it was meant to."""
+        options = ",".join(k if v is None else f"{k}={v}" for k, v in self.options.items())
+        await work.run_on_host(
+            ("/sbin/mount", "-t", self.fstype, *(("-o", options) if options else ()),
+             self.source, self.directory), f"mount {self.directory}", self.timeout)
+        below = work.kernel.filesystem_of(directory).fsid
+        with self._opened(work) as mounted:
+            found = work.kernel.filesystem_of(mounted)
+        if found.fsid == below:
+            raise VimageError("mount_astray", fstype=self.fstype, directory=self.directory)
+        return found.fsid
+
+
+def unmount(work: Work, fsid: str, directory: str) -> None:
+    """Unmount by id; by force when something still holds it.  Gone already is no error."""
+    try:
+        work.kernel.unmount(fsid)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        work.tools.log.warning("%s: %s: %s, unmounted by force",
+                               work.name, directory, error.strerror)
+        try:
+            work.kernel.unmount(fsid, force=True)
+        except OSError as again:
+            raise VimageError("unmount_failed", directory=directory,
+                              why=again.strerror) from again
+
+
+@dataclass(frozen=True)
+class Fstab(Step):
+    """The lines of ``fstab``, read when their turn comes (exec_prepare may write them)."""
+
+    kind: ClassVar[str] = "fstab"
+    rank: ClassVar[Rank] = Rank.NOTHING
+    file: str
+    root: str
+    timeout: float
+
+    def describe(self) -> str:
+        return f"mount what {self.file} lists, if it is readable"
+
+    async def do(self, work: Work) -> list[Step]:
+        return list(read_fstab(work.kernel, self.file, self.root, self.timeout))
+
+
+def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mount]:
+    """fstab(5) to steps.  No readable file: none.  Raises VimageError("fstab_line")."""
+    try:
+        with open(kernel.path(file), encoding="utf-8", errors="surrogateescape") as lines:
+            text = lines.read()
+    except OSError:
+        return []
+    steps = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#", 1)[0].split()
+        if words:
+            step = _fstab_line(words, root, timeout, f"{file}:{number}")
+            if step is not None:
+                steps.append(step)
+    return steps
+
+
+def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> Mount | None:
+    if len(words) < 4:
+        raise VimageError("fstab_line", where=where, why="it needs device, directory, type, options")
+    source, directory, fstype, text = (_unescape(word) for word in words[:4])
+    options: Options = {}
+    for option in text.split(","):
+        name, equals, value = option.partition("=")
+        options[name] = value if equals else None
+    if "noauto" in options or fstype == "ignore" or fstype == "swap":
+        return None
+    base = root.rstrip("/")
+    normal = os.path.normpath(directory)
+    if normal != base and not normal.startswith(base + "/"):
+        raise VimageError("fstab_line", where=where, why=f"{directory} is not below {root}")
+    failok = "failok" in options
+    for word in ("rw", "auto", "failok", "late", ""):
+        options.pop(word, None)
+    return Mount(fstype, source, root, normal[len(base):] or "/", options, timeout, failok)
+
+
+def _unescape(word: str) -> str:
+    """The octal escapes of fstab(5): a space is \\040."""
+    parts = word.split("\\")
+    text = parts[0]
+    for part in parts[1:]:
+        if len(part) >= 3 and part[:3].isdigit() and all(c in "01234567" for c in part[:3]):
+            text += chr(int(part[:3], 8)) + part[3:]
+        else:
+            text += "\\" + part
+    return text

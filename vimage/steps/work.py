@@ -1,0 +1,194 @@
+"""What a step has at hand while it is done or undone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vimage.holders import Holders
+from vimage.journal import Entry, Facts, Journal, Record
+from vimage.kernel import Command, Kernel, Process, Processes
+from vimage.messages import VimageError
+
+#: Seconds between TERM and KILL for a command that outlives its timeout.
+GRACE = 2.0
+
+#: What a clean environment holds (login.conf(5) gives root the same PATH).
+ENVIRONMENT = {
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
+}
+
+
+@dataclass(slots=True)
+class Tools:
+    """What is shared by all vimages of this process."""
+
+    kernel: Kernel
+    processes: Processes
+    journal: Journal
+    holders: Holders
+    log: logging.Logger
+    #: The processes of ``command`` that this process started itself.
+    started: dict[str, Process] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Work:
+    """One step of one vimage."""
+
+    tools: Tools
+    record: Record
+    entry: Entry
+    undoing: bool = False
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.tools.kernel
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def facts(self) -> Facts:
+        return self.entry.facts
+
+    @property
+    def jid(self) -> int:
+        """The jail; 0 is never one."""
+        return self.record.jid or 0
+
+    # -- the journal ----------------------------------------------------------------------
+
+    def intend(self, **facts: Any) -> None:
+        """Write what is about to be done.  Returns when another process could find it.
+
+        Raises VimageError("state_unwritable").
+        """
+        self.entry.facts.update(facts)
+        if not self.record.entries or self.record.entries[-1] is not self.entry:
+            self.record.entries.append(self.entry)
+        if "holds" in facts:
+            self.tools.holders.hold(facts["holds"], self.name)
+        self.tools.journal.write(self.record)
+
+    def note(self, **facts: Any) -> None:
+        """Remember what came of it.  Written with the next intent."""
+        self.entry.facts.update(facts)
+
+    # -- shared things ----------------------------------------------------------------------
+
+    def shared(self, key: str) -> Facts | None:
+        """The record of a shared thing."""
+        return self.tools.journal.shared.get(key)
+
+    def write_shared(self, key: str, facts: Facts) -> None:
+        """Write the record of a shared thing before acting on it."""
+        self.tools.journal.write_shared(key, facts)
+
+    def let_go(self, key: str) -> bool:
+        """This vimage holds it no longer; True when the thing has to go."""
+        return self.tools.holders.let_go(key, self.name)
+
+    # -- commands ----------------------------------------------------------------------------
+
+    async def run_on_host(self, argv: Sequence[str], what: str, timeout: float, *,
+                          environment: Mapping[str, str] | None = None) -> None:
+        """Run a command on the host.  Raises VimageError: command_failed, command_timeout."""
+        with self._console() as output:
+            await self._run(Command(argv, 0, output, {**ENVIRONMENT, **(environment or {})}),
+                            what, timeout)
+
+    async def run_in_jail(self, argv: Sequence[str], what: str, timeout: float) -> None:
+        """Run a command in the jail.  Raises VimageError: command_failed, command_timeout."""
+        with self._console() as output:
+            await self._run(Command(argv, self.jid, output, ENVIRONMENT), what, timeout)
+
+    async def start_in_jail(self, argv: Sequence[str]) -> Process:
+        """Start a command in the jail and leave it running.  Raises OSError."""
+        with self._console() as output:
+            return await self.tools.processes.start(Command(argv, self.jid, output, ENVIRONMENT))
+
+    async def _run(self, command: Command, what: str, timeout: float) -> None:
+        try:
+            process = await self.tools.processes.start(command)
+        except OSError as error:
+            raise VimageError("command_not_started", what=what, command=command.argv[0],
+                              why=error.strerror) from error
+        status = await finished(process, timeout)
+        if status is None:
+            raise VimageError("command_timeout", what=what, seconds=f"{timeout:g}")
+        if status:
+            raise VimageError("command_failed", what=what, status=_words(status))
+
+    @contextlib.contextmanager
+    def _console(self) -> Any:
+        descriptor = self._open_console()
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _open_console(self) -> int | None:
+        """The console log, for appending.  A link in its place is refused."""
+        path = self.record.configuration.get("consolelog")
+        if not path:
+            return None
+        flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                 | os.O_NONBLOCK)
+        root = self.record.configuration.get("rootdir", "/")
+        try:
+            if root != "/" and path.startswith(root + "/"):
+                parent = self.kernel.open_directory(root, os.path.dirname(path[len(root):]))
+                try:
+                    return os.open(os.path.basename(path), flags, 0o600, dir_fd=parent)
+                finally:
+                    os.close(parent)
+            return os.open(self.kernel.path(path), flags, 0o600)
+        except OSError as error:
+            if self.undoing:
+                self.tools.log.warning("%s: console log %s: %s", self.name, path, error.strerror)
+                return None
+            raise VimageError("consolelog_unwritable", path=path, why=error.strerror) from error
+
+
+async def finished(process: Process, timeout: float) -> int | None:
+    """Its exit status, or None when it took longer and its process group was ended."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await process.wait()
+    except TimeoutError:
+        await end(process)
+        return None
+    except asyncio.CancelledError:
+        await end(process)
+        raise
+
+
+async def end(process: Process) -> None:
+    """TERM, then KILL.  Returns within twice GRACE even if the kernel holds it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        process.kill(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                await process.wait()
+                process.kill(signal.SIGKILL)  # the rest of its group
+                return
+
+
+def _words(status: int) -> str:
+    """An exit status as a person says it."""
+    if status > 128:
+        try:
+            return f"killed by {signal.Signals(status - 128).name}"
+        except ValueError:
+            pass
+    return f"exit status {status}"
