@@ -1,0 +1,48 @@
+#!/bin/sh
+# Runs the FreeBSD tests on this FreeBSD host, as root:
+#
+#	sh tests/freebsd/guest.sh [PYTEST-ARGUMENT ...]
+#
+# They make and remove jails, nodes and interfaces; run them on a host that can bear it.
+# vimage is installed from this checkout when it is not installed (make deinstall takes
+# it away again).  VIMAGE_TEST_PARENTS names Ethernet interfaces that the tests may take
+# over and reset.  Needs Python 3.11 or newer with pytest: pkg install python311
+# py311-pytest.  Results go to build/tests/freebsd.xml, what was tested to
+# build/tests/uname; the exit status is that of pytest.
+
+cd "$(dirname "$0")/../.." || exit 2
+results=build/tests
+
+find_python() {
+	for python in ${PYTHON:-python3.11 python3.12 python3.13 python3.14 python3}; do
+		"$python" -c 'import sys, pytest; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
+		    python=$(command -v "$python") && return
+	done
+	echo "guest.sh: no Python 3.11 or newer with pytest" \
+	    "(pkg install python311 py311-pytest)" >&2
+	exit 2
+}
+
+install_vimage() {
+	[ -x /usr/local/sbin/vimage ] && return
+	make install PYTHON="$python" || exit 2
+	if service devd onestatus >/dev/null 2>&1; then
+		service devd onerestart >/dev/null
+	fi
+}
+
+find_python
+if [ "$1" = --find-python ]; then
+	echo "$python"
+	exit
+fi
+if [ "$(uname)" != FreeBSD ] || [ "$(id -u)" -ne 0 ]; then
+	echo "guest.sh: needs FreeBSD and root" >&2
+	exit 2
+fi
+install_vimage
+mkdir -p $results
+uname -a >$results/uname
+[ $# -gt 0 ] || set -- -m freebsd --ignore=tests/freebsd/reboot tests/freebsd tests/contract
+exec "$python" -m pytest -v -p no:cacheprovider --junitxml=$results/freebsd.xml \
+    -o junit_suite_name=freebsd "$@" </dev/null
