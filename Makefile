@@ -23,10 +23,11 @@ all:
 test:
 	@sh tests/run
 
-# The first Python of those names, as an absolute path.
+# Sets python to the absolute path of the first Python of those names.
 FIND_PYTHON =	python=; for p in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
 		python=$$(command -v $$p) && break; done; \
-		test -n "$$python" || { echo "make: no Python; PYTHON=... names one" >&2; exit 1; }
+		test -n "$$python" || { echo "make: no Python; PYTHON=... names one" >&2; exit 1; }; \
+		python=$$("$$python" -c 'import sys; print(sys.executable)')
 
 install:
 	@set -e; $(FIND_PYTHON); root="$(DESTDIR)$(PREFIX)"; \
