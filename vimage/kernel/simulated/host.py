@@ -1,0 +1,377 @@
+"""The simulated kernel: the operations of the contract, each one locked and lasting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal as signals
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+from vimage.kernel import Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId
+from vimage.kernel.simulated import (
+    addresses, descriptors, interfaces, jails, machine, mounts, netgraph,
+)
+from vimage.kernel.simulated.errors import fail
+from vimage.kernel.simulated.furnish import INTERFACES, furnish
+from vimage.kernel.simulated.paths import Paths
+from vimage.kernel.simulated.records import Iface, Node
+from vimage.kernel.simulated.state import State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
+              ) -> Callable[Concatenate[SimulatedKernel, P], R]:
+    """One entry into the kernel: alone, up to date, and remembered."""
+    @wraps(method)
+    def entered(self: SimulatedKernel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.state.operation():
+            self.reap()
+            return method(self, *args, **kwargs)
+    return entered
+
+
+class SimulatedKernel:
+    """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``)."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = os.fspath(directory)
+        if not os.path.isdir(os.path.join(self.directory, "root")):
+            raise FileNotFoundError(errno.ENOENT, "no simulated host here", self.directory)
+        self.paths = Paths(os.path.join(self.directory, "root"))
+        self.state = State(self.directory)
+        self._owner = machine.owner()
+        self._socket_node = 0
+        self._opened = descriptors.Opened()
+
+    @classmethod
+    def create(cls, directory: str | os.PathLike[str],
+               interfaces: Mapping[str, str] = INTERFACES) -> SimulatedKernel:
+        """A fresh host, just booted: ``interfaces`` gives each its first address or ""."""
+        os.makedirs(os.path.join(directory, "root"), exist_ok=True)
+        kernel = cls(directory)
+        with kernel.state.operation():
+            furnish(kernel.state, kernel.paths, interfaces)
+        return kernel
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> SimulatedKernel:
+        """The host in ``directory``, made when there is none."""
+        if os.path.isdir(os.path.join(directory, "root")):
+            return cls(directory)
+        return cls.create(directory)
+
+    def close(self) -> None:
+        """What the end of this process would do: its sockets are closed."""
+        with self.state.operation():
+            for thing, owner in list(self.state.owned.items()):
+                if owner == self._owner:
+                    self._let_go(*thing)
+        self.state.close()
+
+    def reap(self) -> None:
+        """Close the sockets of processes that have ended."""
+        for thing in jails.owned_by_the_dead(self.state, self._owner):
+            self._let_go(*thing)
+
+    def _let_go(self, table: str, key: int | str) -> None:
+        if table == "socket":
+            jails.close_socket(self.state, int(key))
+            return
+        node = self.state.node(int(key))
+        if node is not None:
+            netgraph.shutdown(self.state, node, really=True)
+
+    def path(self, path: str) -> str:
+        return self.paths.real(path)
+
+    # -- the host ------------------------------------------------------------------
+
+    @operation
+    def sysctl(self, name: str) -> str | int:
+        found = self.state.sysctl(name)
+        if found is None or name.startswith("kenv."):
+            fail(errno.ENOENT, name)
+        return found.value
+
+    @operation
+    def boot_id(self) -> str:
+        found = self.state.sysctl("kenv.vimage.boot")
+        assert found is not None
+        return str(found.value)
+
+    @operation
+    def kld_load(self, module: str) -> None:
+        if self.state.module(module) is None:
+            known = self.state.sysctl("kenv.modules")
+            if known is None or module not in str(known.value).split():
+                self._may_load(module)
+                fail(errno.ENOENT, module)
+        interfaces.load_module(self.state, module)
+
+    def _may_load(self, module: str) -> None:
+        level = self.state.sysctl("kern.securelevel")
+        if level is not None and int(level.value) > 0:
+            fail(errno.EPERM, module)
+
+    # -- netgraph ------------------------------------------------------------------
+
+    def _node(self, path: str) -> Node:
+        if self._socket_node == 0 or self.state.node(self._socket_node) is None:
+            self._socket_node = netgraph.make_socket_node(self.state, self._owner).id
+        return netgraph.find(self.state, path, self._socket_node)
+
+    @operation
+    def ng_node(self, path: str) -> NgNode:
+        return netgraph.describe(self.state, self._node(path))
+
+    @operation
+    def ng_nodes(self) -> list[NgNode]:
+        return [netgraph.describe(self.state, node) for node in self.state.nodes()]
+
+    @operation
+    def ng_hooks(self, path: str) -> list[NgHook]:
+        return netgraph.describe_hooks(self.state, self._node(path))
+
+    @operation
+    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
+        netgraph.load_type(self.state, type)
+        netgraph.mkpeer(self.state, self._node(path), type, hook, peer_hook)
+
+    @operation
+    def ng_name(self, path: str, name: str) -> None:
+        netgraph.name_node(self.state, self._node(path), name)
+
+    @operation
+    def ng_connect(self, path: str, hook: str, peer: str, peer_hook: str) -> None:
+        netgraph.connect(self.state, self._node(path), hook, self._node(peer), peer_hook)
+
+    @operation
+    def ng_rmhook(self, path: str, hook: str) -> None:
+        netgraph.destroy_hook(self.state, self._node(path).id, hook)
+
+    @operation
+    def ng_shutdown(self, path: str) -> None:
+        netgraph.shutdown(self.state, self._node(path))
+
+    @operation
+    def ng_eiface_ifname(self, path: str) -> str:
+        return netgraph.eiface_of(self.state, self._node(path)).name
+
+    @operation
+    def ng_eiface_set_mac(self, path: str, mac: str) -> None:
+        iface = netgraph.eiface_of(self.state, self._node(path))
+        interfaces.set_mac(self.state, iface, mac)
+
+    @operation
+    def ng_ether_get(self, path: str) -> tuple[bool, bool]:
+        node = netgraph.ether(self._node(path))
+        return node.promisc, node.autosrc
+
+    @operation
+    def ng_ether_set(self, path: str, *, promisc: bool | None = None,
+                     autosrc: bool | None = None) -> None:
+        netgraph.set_ether(self.state, netgraph.ether(self._node(path)), promisc, autosrc)
+
+    # -- interfaces of the host ----------------------------------------------------
+
+    def _iface(self, name: str) -> Iface:
+        return interfaces.find(self.state, 0, name)
+
+    @operation
+    def if_get(self, name: str) -> Interface:
+        return interfaces.describe(self._iface(name))
+
+    @operation
+    def if_list(self) -> list[Interface]:
+        return interfaces.listed(self.state, 0)
+
+    @operation
+    def if_users(self, name: str) -> list[str]:
+        return interfaces.users(self._iface(name))
+
+    @operation
+    def if_rename(self, name: str, new: str) -> None:
+        interfaces.rename(self.state, 0, name, new)
+
+    @operation
+    def if_set_flags(self, name: str, *, set: Iff = Iff(0), clear: Iff = Iff(0)) -> None:
+        interfaces.set_flags(self.state, self._iface(name), set, clear)
+
+    @operation
+    def if_set_mtu(self, name: str, mtu: int) -> None:
+        interfaces.set_mtu(self.state, self._iface(name), mtu)
+
+    @operation
+    def if_set_mac(self, name: str, mac: str) -> None:
+        interfaces.set_mac(self.state, self._iface(name), mac)
+
+    @operation
+    def if_caps(self, name: str) -> Cap:
+        return Cap(self._iface(name).caps)
+
+    @operation
+    def if_set_caps(self, name: str, caps: Cap) -> None:
+        interfaces.set_caps(self.state, self._iface(name), caps)
+
+    @operation
+    def if_vmove(self, name: str, jid: int) -> None:
+        iface = self._iface(name)
+        jail = jails.require_vnet(self.state, jid)
+        if jail.vnet == 0 or self.state.iface_named.get((jail.vnet, name)):
+            fail(errno.EEXIST, name)
+        interfaces.move(self.state, iface, jail.vnet)
+
+    @operation
+    def if_reclaim(self, name: str, jid: int) -> None:
+        jail = jails.require_vnet(self.state, jid)
+        iface = interfaces.find(self.state, jail.vnet, name)
+        if jail.vnet == 0:
+            fail(errno.EEXIST, name)
+        interfaces.move(self.state, iface, 0)
+
+    @operation
+    def vnet(self, jid: int) -> SimulatedVnet:
+        socket = jails.open_socket(self.state, jid, self._owner)
+        jail = self.state.jail(jid)
+        return SimulatedVnet(self, jail.vnet if jail else 0, socket.id)
+
+    # -- jails ---------------------------------------------------------------------
+
+    @operation
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
+        return jails.create(self.state, self.paths, parameters)
+
+    @operation
+    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
+        jails.update(self.state, jid, parameters)
+
+    @operation
+    def jail_get(self, jail: int | str) -> Jail:
+        return jails.describe(jails.find(self.state, jail))
+
+    @operation
+    def jail_list(self) -> list[int]:
+        return [jail.jid for jail in self.state.jails() if not jail.dying]
+
+    @operation
+    def jail_remove(self, jid: int) -> None:
+        jails.remove(self.state, jid)
+
+    @operation
+    def jail_kill(self, jid: int, signal: int) -> bool:
+        return jails.kill(self.state, jid, signal)
+
+    @operation
+    def jail_tcp_drop(self, jid: int) -> int:
+        return jails.tcp_drop(self.state, jid)
+
+    # -- mounts --------------------------------------------------------------------
+
+    @operation
+    def open_directory(self, root: str, path: str) -> int:
+        descriptor = descriptors.open_below(self.paths.real(root), path)
+        return self._opened.note(descriptor, mounts.on(self.state, self._directory(descriptor)))
+
+    def _directory(self, descriptor: int) -> str:
+        return self.paths.inside(descriptors.name_of(descriptor))
+
+    @operation
+    def mount(self, fstype: str, directory: int, options: Mapping[str, str | None]) -> str:
+        mounted = mounts.mount(self.state, self.paths, fstype, self._directory(directory), options)
+        return mounts.describe(mounted).fsid
+
+    @operation
+    def unmount(self, fsid: str, *, force: bool = False) -> None:
+        mounts.unmount(self.state, fsid, force)
+
+    @operation
+    def filesystem_of(self, directory: int) -> Mount:
+        number = self._opened.filesystem(directory)
+        mounted = (self.state.mounted(number) if number else None) or mounts.on(
+            self.state, self._directory(directory))
+        assert mounted is not None
+        return mounts.describe(mounted)
+
+    @operation
+    def mounts(self) -> list[Mount]:
+        return [mounts.describe(mounted) for mounted in self.state.mounts()]
+
+    @operation
+    def devfs_ruleset_rules(self, ruleset: int) -> int:
+        found = self.state.ruleset(ruleset)
+        return found.rules if found else 0
+
+    # -- processes -----------------------------------------------------------------
+
+    @operation
+    def process(self, pid: int) -> ProcessId:
+        task = self.state.task(pid)
+        start = task.start if task else machine.start_of(pid)
+        if not start:
+            fail(errno.ESRCH, str(pid))
+        return ProcessId(pid, start)
+
+    @operation
+    def process_signal(self, process: ProcessId, signal: int) -> None:
+        task = self.state.task(process.pid)
+        if task is None or task.start != process.start:
+            fail(errno.ESRCH, str(process.pid))
+        if signal and (signal == signals.SIGKILL or signal not in task.ignores):
+            self.state.end_task(task, 128 + signal)
+            jails.last_task_gone(self.state, task.jid)
+
+    @operation
+    def jail_of(self, pid: int) -> int:
+        task = self.state.task(pid)
+        if task is None and not machine.start_of(pid):
+            fail(errno.ESRCH, str(pid))
+        return task.jid if task else 0
+
+
+class SimulatedVnet:
+    """Sockets in one VNET (see ``vimage.kernel.Vnet``)."""
+
+    def __init__(self, kernel: SimulatedKernel, vnet: int, socket: int) -> None:
+        self._kernel = kernel
+        self._vnet = vnet
+        self._socket = socket
+
+    @property
+    def _state(self) -> State:
+        if self._socket == 0:
+            fail(errno.EBADF)
+        return self._kernel.state
+
+    def interfaces(self) -> list[Interface]:
+        with self._state.operation():
+            return interfaces.listed(self._state, self._vnet)
+
+    def set_up(self, name: str) -> None:
+        with self._state.operation():
+            iface = interfaces.find(self._state, self._vnet, name)
+            interfaces.set_flags(self._state, iface, Iff.UP, 0)
+
+    def add_address(self, name: str, address: str) -> None:
+        with self._state.operation():
+            addresses.add(self._state, self._vnet, name, address)
+
+    def add_default_route(self, gateway: str) -> None:
+        with self._state.operation():
+            addresses.add_default_route(self._state, self._vnet, gateway)
+
+    def rename(self, name: str, new: str) -> None:
+        with self._state.operation():
+            interfaces.rename(self._state, self._vnet, name, new)
+
+    def close(self) -> None:
+        if self._socket == 0:
+            return
+        with self._state.operation():
+            jails.close_socket(self._state, self._socket)
+        self._socket = 0
+
+
