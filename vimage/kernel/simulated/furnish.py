@@ -19,7 +19,7 @@ INTERFACES: Mapping[str, str] = {
 }
 DIRECTORIES = ("/dev", "/etc/rc.conf.d", "/etc/rc.d", "/root", "/tmp", "/usr/jail",
                "/usr/local/etc", "/var/log", "/var/run")
-MODULES = ("ng_bridge ng_eiface ng_ether ng_socket ng_pipe netgraph nullfs fdescfs procfs "
+MODULES = ("ng_bridge ng_eiface ng_ether ng_socket ng_hole netgraph nullfs fdescfs procfs "
            "tmpfs linprocfs linsysfs if_epair if_bridge if_tap if_vlan")
 #: /etc/defaults/devfs.rules of 13.2: ruleset -> how many rules.
 RULESETS = {1: 1, 2: 14, 3: 6, 4: 4, 5: 5}

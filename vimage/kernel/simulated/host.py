@@ -16,11 +16,13 @@ from vimage.kernel.simulated import (
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.furnish import INTERFACES, furnish
 from vimage.kernel.simulated.paths import Paths
-from vimage.kernel.simulated.records import Iface, Node
+from vimage.kernel.simulated.records import Iface, Node, Task
 from vimage.kernel.simulated.state import State
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+NONE = Iff(0)
 
 
 def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
@@ -105,17 +107,7 @@ class SimulatedKernel:
 
     @operation
     def kld_load(self, module: str) -> None:
-        if self.state.module(module) is None:
-            known = self.state.sysctl("kenv.modules")
-            if known is None or module not in str(known.value).split():
-                self._may_load(module)
-                fail(errno.ENOENT, module)
-        interfaces.load_module(self.state, module)
-
-    def _may_load(self, module: str) -> None:
-        level = self.state.sysctl("kern.securelevel")
-        if level is not None and int(level.value) > 0:
-            fail(errno.EPERM, module)
+        interfaces.require_module(self.state, module)
 
     # -- netgraph ------------------------------------------------------------------
 
@@ -198,7 +190,7 @@ class SimulatedKernel:
         interfaces.rename(self.state, 0, name, new)
 
     @operation
-    def if_set_flags(self, name: str, *, set: Iff = Iff(0), clear: Iff = Iff(0)) -> None:
+    def if_set_flags(self, name: str, *, set: Iff = NONE, clear: Iff = NONE) -> None:
         interfaces.set_flags(self.state, self._iface(name), set, clear)
 
     @operation
@@ -323,6 +315,15 @@ class SimulatedKernel:
         if signal and (signal == signals.SIGKILL or signal not in task.ignores):
             self.state.end_task(task, 128 + signal)
             jails.last_task_gone(self.state, task.jid)
+
+    def new_task(self, jid: int, argv: tuple[str, ...], service: str = "") -> Task:
+        """fork(2) and execve(2) as the kernel sees them."""
+        with self.state.operation():
+            pid = self.state.next("pid")
+            number = self.state.next("start")
+            task = Task(pid, f"{number // 1000}.{number % 1000:03d}000", jid, argv, service)
+            self.state.put(task)
+            return task
 
     @operation
     def jail_of(self, pid: int) -> int:

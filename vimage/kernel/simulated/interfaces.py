@@ -143,13 +143,15 @@ def return_all(state: State, vnet: int) -> None:
 # -- ng_ether --------------------------------------------------------------------------------
 
 
-def load_module(state: State, name: str) -> None:
-    """Load a module if it is not; ng_ether gives a node to every Ethernet interface."""
+def require_module(state: State, name: str) -> None:
+    """kldload(2); ng_ether gives a node to every Ethernet interface."""
     if state.module(name) is not None:
         return
-    level = state.sysctl("kern.securelevel")
+    level, known = state.sysctl("kern.securelevel"), state.sysctl("kenv.modules")
     if level is not None and int(level.value) > 0:
         fail(errno.EPERM, name)
+    if known is None or name not in str(known.value).split():
+        fail(errno.ENOENT, name)
     state.put(Module(name))
     if name == "ng_ether":
         for iface in sorted(state.ifaces_in.get(0, {}).values(), key=lambda i: i.index):

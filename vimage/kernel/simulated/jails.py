@@ -31,7 +31,7 @@ _SWITCH = {"persist", "ip4.saddrsel", "ip6.saddrsel"} | {f"allow.{name}" for nam
 _FIXED = ("vnet", "path", "osrelease", "osreldate", "ip4", "ip6")
 
 
-# -- parameters ------------------------------------------------------------------------
+# -- parameters --------------------------------------------------------------------------------
 
 
 def checked(parameters: Mapping[str, Value]) -> Parameters:
@@ -113,7 +113,7 @@ def _host_level(state: State) -> int:
     return int(level.value) if level else -1
 
 
-# -- creation and change -------------------------------------------------------------------
+# -- creation and change -----------------------------------------------------------------------
 
 
 def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> int:
@@ -220,7 +220,7 @@ def update(state: State, jid: int, parameters: Mapping[str, Value]) -> None:
         _die(state, jail)
 
 
-# -- finding ------------------------------------------------------------------------------------
+# -- finding -----------------------------------------------------------------------------------
 
 
 def _by_name(state: State, name: str) -> Prison | None:
@@ -249,11 +249,11 @@ def describe(jail: Prison) -> Jail:
     return Jail(jail.jid, jail.name, jail.path, jail.hostname, jail.vnet == jail.jid, jail.dying)
 
 
-# -- the end ---------------------------------------------------------------------------------------
+# -- the end -----------------------------------------------------------------------------------
 
 
 def remove(state: State, jid: int) -> None:
-    """prison_deref(PD_KILL): children first, processes killed, then nothing holds it or it dies on."""
+    """prison_deref(PD_KILL): children first, processes killed; it dies on while held."""
     jail = find(state, jid)
     if jail.dying:
         return
@@ -307,7 +307,7 @@ def tcp_drop(state: State, jid: int) -> int:
     return jail.tcp
 
 
-# -- sockets in a VNET --------------------------------------------------------------------------------
+# -- sockets in a VNET -------------------------------------------------------------------------
 
 
 def open_socket(state: State, jid: int, owner: str) -> Socket:

@@ -18,9 +18,6 @@ from vimage.kernel.simulated.state import State
 
 NAME_LIMIT = 31  # NG_NODESIZ, NG_HOOKSIZ, less the terminating NUL
 
-#: Types that ng_socket loads from a module of their name at the first mkpeer.
-LOADABLE = ("bridge", "eiface", "ether", "hole", "echo", "tee")
-
 
 # -- addresses -------------------------------------------------------------------
 
@@ -79,9 +76,7 @@ def load_type(state: State, type: str) -> None:
     """ngc_send(): before a mkpeer is delivered, the module of an unknown type is loaded."""
     if type == "socket":
         return
-    if type not in LOADABLE:
-        fail(errno.ENOENT, f"ng_{type}")
-    interfaces.load_module(state, f"ng_{type}")
+    interfaces.require_module(state, f"ng_{type}")
 
 
 def make_node(state: State, type: str) -> Node:

@@ -1,0 +1,334 @@
+"""The programs that simulated processes run: what each does, in virtual time.
+
+A program that is not known here, but whose file exists, does nothing and succeeds.  A file
+that begins with the line ``#!simulated`` is read as a script (see ``script``); beside the
+commands of sh it may say ``sleep forever`` and ``trap '' TERM``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import signal as signals
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from vimage.kernel.simulated import rcconf, script
+from vimage.kernel.simulated.errors import fail
+from vimage.kernel.simulated.host import SimulatedKernel
+
+NOT_FOUND = 127
+#: Programs of the base system that every simulated root has, and that do nothing.
+BASE = frozenset([
+    *(f"/bin/{name}" for name in (
+        "cat", "chmod", "cp", "csh", "date", "echo", "ln", "ls", "mkdir", "mv", "ps", "rm", "sh",
+        "sleep", "sync", "tcsh", "test")),
+    *(f"/sbin/{name}" for name in (
+        "ifconfig", "mount", "pfctl", "ping", "route", "sysctl", "umount")),
+    *(f"/usr/bin/{name}" for name in (
+        "cpuset", "false", "logger", "netstat", "rctl", "touch", "true")),
+    *(f"/usr/sbin/{name}" for name in ("jexec", "jls", "ngctl", "service")),
+])
+#: rc.d scripts that every simulated root has.
+SERVICES = frozenset(
+    ("cron", "devd", "inetd", "named", "nginx", "ntpd", "sendmail", "sshd", "syslogd"))
+#: How long netif waits for duplicate address detection.
+NETIF_SECONDS = 2.0
+
+
+class Exit(Exception):
+    """``exit N``: the whole script ends."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+@dataclass
+class Running:
+    """A simulated process at work."""
+
+    kernel: SimulatedKernel
+    pid: int
+    jid: int
+    root: str  # the host's directory that is its root
+    environment: Mapping[str, str]
+    output: int | None
+    depth: int = 0
+    children: list[int] = field(default_factory=list)
+
+    def write(self, text: str) -> None:
+        if self.output is not None:
+            os.write(self.output, text.encode())
+
+    def find(self, name: str) -> str:
+        """execvp(3): the program's path within the root.  Raises ENOENT or EACCES."""
+        candidates = [name] if "/" in name else [
+            f"{directory}/{name}" for directory in
+            self.environment.get("PATH", "/sbin:/bin:/usr/sbin:/usr/bin").split(":")]
+        for candidate in candidates:
+            if self.exists(candidate):
+                return candidate
+        fail(errno.ENOENT, name)
+
+    def exists(self, path: str) -> bool:
+        file = self.file(path)
+        if file is None:
+            return path in BASE
+        if os.path.isdir(file) or not os.access(file, os.X_OK):
+            fail(errno.EACCES, path)
+        return True
+
+    def file(self, path: str) -> str | None:
+        """The machine's file for a path within the root."""
+        try:
+            real = self.kernel.paths.real(self.kernel.paths.resolve(path, self.root))
+        except OSError:
+            return None
+        return real if os.path.exists(real) else None
+
+    def simulated_script(self, path: str) -> str | None:
+        """The text of a file that begins with ``#!simulated``."""
+        file = self.file(path)
+        if file is None or not os.path.isfile(file):
+            return None
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            first, _, text = lines.read().partition("\n")
+        return text if first.strip() == "#!simulated" else None
+
+
+Builtin = Callable[[Running, tuple[str, ...]], Awaitable[int]]
+
+
+async def execute(process: Running, argv: tuple[str, ...]) -> int:
+    """What execve(2) of ``argv`` leads to; the exit status."""
+    path = process.find(argv[0])
+    text = process.simulated_script(path)
+    if text is not None:
+        return await run_script(process, text)
+    builtin = PROGRAMS.get(os.path.basename(path))
+    return await builtin(process, argv[1:]) if builtin else 0
+
+
+async def run_script(process: Running, text: str) -> int:
+    """Run a script to its end."""
+    try:
+        commands = script.parse(text)
+    except ValueError as error:
+        process.write(f"sh: {error}\n")
+        return 2
+    status = 0
+    try:
+        for command in commands:
+            if (command.after == "&&" and status) or (command.after == "||" and not status):
+                continue
+            status = await _simple(process, command.words)
+    except Exit as end:
+        return end.status
+    return status
+
+
+async def _simple(process: Running, words: tuple[str, ...]) -> int:
+    builtin = BUILTINS.get(words[0])
+    if builtin is not None:
+        return await builtin(process, words[1:])
+    try:
+        return await execute(process, words)
+    except FileNotFoundError:
+        process.write(f"sh: {words[0]}: not found\n")
+        return NOT_FOUND
+    except PermissionError:
+        process.write(f"sh: {words[0]}: Permission denied\n")
+        return NOT_FOUND - 1
+
+
+# -- commands of sh -------------------------------------------------------------------
+
+
+async def _true(process: Running, args: tuple[str, ...]) -> int:
+    return 0
+
+
+async def _false(process: Running, args: tuple[str, ...]) -> int:
+    return 1
+
+
+async def _exit(process: Running, args: tuple[str, ...]) -> int:
+    raise Exit(int(args[0]) & 0xFF if args and args[0].isdecimal() else 0)
+
+
+async def _echo(process: Running, args: tuple[str, ...]) -> int:
+    end = "" if args[:1] == ("-n",) else "\n"
+    process.write(" ".join(args[1:] if not end else args) + end)
+    return 0
+
+
+async def _sleep(process: Running, args: tuple[str, ...]) -> int:
+    if args[:1] == ("forever",):
+        await asyncio.get_running_loop().create_future()
+    if not args or not re.fullmatch(r"\d+(\.\d+)?", args[0]):
+        process.write("usage: sleep number\n")
+        return 1
+    await asyncio.sleep(float(args[0]))
+    return 0
+
+
+async def _trap(process: Running, args: tuple[str, ...]) -> int:
+    """``trap '' TERM``: signals that the process ignores from now on."""
+    numbers = [signals.Signals[f"SIG{name.removeprefix('SIG')}"] for name in args[1:]]
+    with process.kernel.state.operation():
+        task = process.kernel.state.task(process.pid)
+        if task is not None and args[:1] == ("",):
+            ignores = tuple(sorted({*task.ignores, *map(int, numbers)}))
+            process.kernel.state.put(replace(task, ignores=ignores))
+    return 0
+
+
+async def _exec(process: Running, args: tuple[str, ...]) -> int:
+    raise Exit(await _simple(process, args) if args else 0)
+
+
+BUILTINS: dict[str, Builtin] = {
+    "true": _true, ":": _true, "false": _false, "exit": _exit, "echo": _echo,
+    "sleep": _sleep, "trap": _trap, "exec": _exec,
+}
+
+
+# -- programs --------------------------------------------------------------------------------
+
+
+async def _sh(process: Running, args: tuple[str, ...]) -> int:
+    words = list(args)
+    while words and words[0].startswith("-") and words[0] != "-c":
+        words.pop(0)
+    if words[:1] == ["-c"]:
+        return await run_script(process, words[1] if len(words) > 1 else "")
+    if not words:
+        return 0
+    return await _rc_script(process, words[0], tuple(words[1:]))
+
+
+async def _rc_script(process: Running, path: str, args: tuple[str, ...]) -> int:
+    text = process.simulated_script(path)
+    if text is not None:
+        return await run_script(process, text)
+    known = SCRIPTS.get(path)
+    if known is not None:
+        return await known(process, args)
+    match = re.fullmatch(r"/(?:usr/local/)?etc/rc\.d/([\w.-]+)", path)
+    if match:
+        return await _service(process, (match[1], *args))
+    if process.file(path) is None:
+        process.write(f"sh: {path}: No such file or directory\n")
+        return 2
+    return 0
+
+
+async def _netif(process: Running, args: tuple[str, ...]) -> int:
+    if args[:1] in (("start",), ("onestart",), ("quietstart",), ("restart",)):
+        rcconf.configure_interfaces(process, only=args[1:])
+        await asyncio.sleep(NETIF_SECONDS)
+    return 0
+
+
+async def _routing(process: Running, args: tuple[str, ...]) -> int:
+    if args[:1] in (("start",), ("onestart",), ("quietstart",), ("restart",)):
+        rcconf.configure_routes(process)
+    return 0
+
+
+async def _rc(process: Running, args: tuple[str, ...]) -> int:
+    await _netif(process, ("start",))
+    await _routing(process, ("start",))
+    for name in rcconf.enabled_services(process):
+        await _service(process, (name, "start"))
+    return 0
+
+
+async def _rc_shutdown(process: Running, args: tuple[str, ...]) -> int:
+    state = process.kernel.state
+    with state.operation():
+        for task in list(state.tasks_in.get(process.jid, {}).values()):
+            if task.service:
+                state.end_task(task, 128 + signals.SIGTERM)
+    return 0
+
+
+SCRIPTS: dict[str, Builtin] = {
+    "/etc/rc.d/netif": _netif, "/etc/rc.d/routing": _routing,
+    "/etc/rc": _rc, "/etc/rc.shutdown": _rc_shutdown,
+}
+
+
+async def _service(process: Running, args: tuple[str, ...]) -> int:
+    """service(8): an endless process of that name in this jail comes or goes."""
+    if len(args) < 2:
+        return 1
+    name, verb = args[0], args[1]
+    special = SCRIPTS.get(f"/etc/rc.d/{name}")
+    if special is not None:
+        return await special(process, args[1:])
+    directory = next((d for d in ("/etc/rc.d", "/usr/local/etc/rc.d")
+                      if process.file(f"{d}/{name}")), "")
+    if not directory and name not in SERVICES:
+        process.write(f"{name} does not exist in /etc/rc.d or the local startup\n"
+                      f"directories (/usr/local/etc/rc.d), or is not executable\n")
+        return 1
+    text = process.simulated_script(f"{directory}/{name}") if directory else None
+    if text is not None:
+        return await run_script(process, text)
+    return _daemon(process, name, verb)
+
+
+def _daemon(process: Running, name: str, verb: str) -> int:
+    state = process.kernel.state
+    with state.operation():
+        running = [task for task in state.tasks_in.get(process.jid, {}).values()
+                   if task.service == name]
+        action = re.sub(r"^(one|force|quiet|fast)", "", verb)
+        if action == "start" and not running:
+            process.kernel.new_task(process.jid, (f"/usr/sbin/{name}",), service=name)
+            process.write(f"Starting {name}.\n")
+        elif action == "stop" and running:
+            process.write(f"Stopping {name}.\n")
+            for task in running:
+                state.end_task(task, 128 + signals.SIGTERM)
+        elif action == "status":
+            return 0 if running else 1
+    return 0
+
+
+async def _mount(process: Running, args: tuple[str, ...]) -> int:
+    """mount(8) with -t and -o, in book-keeping."""
+    words, options, fstype = list(args), "", "ufs"
+    while words and words[0].startswith("-"):
+        flag = words.pop(0)
+        if flag in ("-t", "-o") and words:
+            value = words.pop(0)
+            fstype, options = (value, options) if flag == "-t" else (fstype, value)
+    if len(words) != 2:
+        process.write("usage: mount [-t fstype] [-o options] special node\n")
+        return 1
+    return _mount_from(process, fstype, options, words[0], words[1])
+
+
+def _mount_from(process: Running, fstype: str, options: str, source: str, node: str) -> int:
+    pairs = (option.partition("=") for option in options.split(",") if option)
+    given = {name: value if equals else None for name, equals, value in pairs}
+    try:
+        directory = process.kernel.open_directory(process.root, node)
+        try:
+            process.kernel.mount(fstype, directory, {"from": source, **given})
+        finally:
+            os.close(directory)
+    except OSError as error:
+        process.write(f"mount: {node}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+PROGRAMS: dict[str, Builtin] = {
+    "sh": _sh, "service": _service, "true": _true, "false": _false, "echo": _echo,
+    "sleep": _sleep, "netif": _netif, "routing": _routing, "mount": _mount,
+}
