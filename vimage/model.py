@@ -108,5 +108,7 @@ class Configuration:
     parallel: int = 4
     vimages: dict[str, Vimage] = field(default_factory=dict)  # those without an error
     bridges: dict[str, HostBridge] = field(default_factory=dict)
-    mac_seed: str = ""
+    mac_seed: str = ""  # vimage_mac_seed, else kern.hostuuid; "" if there is neither
+    #: MAC addresses that are not the first of their owner ("NAME/N"): a clash was resolved.
+    resolved_macs: dict[str, str] = field(default_factory=dict)
     shutdown_timeout: float = 90  # rcshutdown_timeout, seconds
