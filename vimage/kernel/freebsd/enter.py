@@ -1,0 +1,116 @@
+"""Becoming another program, in a jail or on the host.
+
+Everything is prepared before the jail is entered: arguments, environment, the paths to
+try, the functions of the C library.  Then come jail_attach(2), chdir(2) and execve(2),
+with nothing in between that opens, imports or writes anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from vimage.kernel.freebsd import libc
+
+FREEBSD = sys.platform.startswith("freebsd")
+
+#: What a command gets when nothing else is asked for: as rc(8), and as ``exec.clean`` of jail(8).
+CLEAN = {
+    "HOME": "/",
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "SHELL": "/bin/sh",
+    "USER": "root",
+}
+
+_P_PID, _PROC_TRACE_CTL = 0, 7
+_DISABLE = ctypes.c_int(2)  # PROC_TRACE_CTL_DISABLE: until the exec
+
+_chdir = libc.raw("chdir")
+_execve = libc.raw("execve")
+_jail_attach = libc.raw("jail_attach") if FREEBSD else None
+_procctl = libc.raw("procctl") if FREEBSD else None
+
+
+def untraceable() -> None:
+    """Nobody, root of a jail included, may trace this process from now on, until it execs."""
+    if _procctl is not None:
+        _procctl(_P_PID, os.getpid(), _PROC_TRACE_CTL, ctypes.addressof(_DISABLE))
+
+
+def attach(jid: int) -> int:
+    """jail_attach(2); an errno, 0 when all is well.  ENOENT: no such jail, or a dying one."""
+    if _jail_attach is None:
+        return errno.ENOSYS
+    if _jail_attach(jid) == 0:
+        return 0
+    number = ctypes.get_errno()
+    return errno.ENOENT if number == errno.EINVAL else number
+
+
+def candidates(program: str, environment: Mapping[str, str]) -> list[bytes]:
+    """The paths at which execve(2) is tried: of PATH, unless there is a slash."""
+    if "/" in program:
+        return [os.fsencode(program)]
+    path = environment.get("PATH") or CLEAN["PATH"]
+    return [os.fsencode(os.path.join(directory or ".", program))
+            for directory in path.split(":")]
+
+
+class Program:
+    """A program ready to be become."""
+
+    def __init__(self, jid: int, argv: Sequence[str],
+                 environment: Mapping[str, str] | None = None, directory: str = "/") -> None:
+        if not argv:
+            raise OSError(errno.EINVAL, "no command")
+        if environment is None:
+            environment = CLEAN
+        self.jid = jid
+        self._argv = _strings(os.fsencode(word) for word in argv)
+        self._environment = _strings(os.fsencode(f"{name}={value}")
+                                     for name, value in environment.items())
+        self._paths = candidates(argv[0], environment)
+        self._directory = os.fsencode(directory)
+
+    def become(self) -> int:
+        """Enter the jail and exec.  Returns only on failure, with an errno."""
+        if self.jid:
+            untraceable()
+            failed = attach(self.jid)
+            if failed:
+                return failed
+        if _chdir(self._directory) != 0:
+            return ctypes.get_errno()
+        result = errno.ENOENT
+        for path in self._paths:
+            _execve(path, self._argv, self._environment)
+            number = ctypes.get_errno()
+            if number == errno.EACCES:
+                result = number
+            elif number not in (errno.ENOENT, errno.ENOTDIR):
+                return number
+        return result
+
+
+def _strings(words: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
+    """A NULL terminated array of C strings."""
+    encoded = list(words)
+    return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
+
+
+def enter_and_exec(jid: int, argv: Sequence[str], environment: Mapping[str, str],
+                   directory: str = "/") -> OSError:
+    """Become a command in a jail, with the standard streams of this process.
+
+    For a process that was forked for it and has one thread.  Descriptors above 2 are
+    closed.  Returns the error when it cannot be done; after ENOENT and EACCES of the
+    program this process is inside the jail and has nothing left to do but to say so.
+    """
+    program = Program(jid, argv, environment, directory)
+    close_from = libc.raw("closefrom")
+    close_from(3)
+    number = program.become()
+    return OSError(number, os.strerror(number), argv[0])

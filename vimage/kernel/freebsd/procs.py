@@ -1,0 +1,59 @@
+"""Processes by number: start time and jail (sysctl kern.proc.pid, sys/user.h)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from vimage.kernel.freebsd import sysctl
+
+_KERN_PROC_PID = (1, 14, 1)
+_SIZE = 1088  # sizeof(struct kinfo_proc) on LP64
+_ZOMBIE = 5
+
+
+class Info:
+    """What is used of struct kinfo_proc: ki_pid at 72, ki_start (timeval) at 336,
+    ki_stat at 388, ki_jid at 592."""
+
+    __slots__ = ("pid", "start", "jid")
+    pid: int
+    start: str
+    jid: int
+
+    def __init__(self, raw: bytes) -> None:
+        self.pid, = struct.unpack_from("<i", raw, 72)
+        self.start = "{}.{:06}".format(*struct.unpack_from("<qq", raw, 336))
+        self.jid, = struct.unpack_from("<i", raw, 592)
+
+
+def info(pid: int) -> Info:
+    """The process that has this pid now.
+
+    Errors: ESRCH none, or one that has ended and is not yet waited for.
+    """
+    raw = read(pid)
+    if raw[388] == _ZOMBIE:
+        raise OSError(errno.ESRCH, f"process {pid} has ended")
+    return Info(raw)
+
+
+def signal(pid: int, start: str, number: int) -> None:
+    """Signal the process group that this very process leads.
+
+    Errors: ESRCH it has ended, or leads none.
+    """
+    if info(pid).start != start:
+        raise OSError(errno.ESRCH, f"process {pid} is another one now")
+    os.killpg(pid, number)
+
+
+def read(pid: int) -> bytes:
+    """struct kinfo_proc of a process.  Errors: ESRCH."""
+    raw = sysctl.read((*_KERN_PROC_PID, pid), _SIZE) if pid > 0 else b""
+    if not raw:
+        raise OSError(errno.ESRCH, f"no process {pid}")
+    if len(raw) < _SIZE or struct.unpack_from("<i", raw)[0] != _SIZE:
+        raise OSError(errno.ENOSYS, "struct kinfo_proc of this kernel is unknown")
+    return raw
