@@ -200,7 +200,7 @@ class Journal:
         body = json.dumps({"version": VERSION, "boot": self.boot_id, **data},
                           separators=(",", ":")).encode()
         try:
-            _replace(path, body)
+            replace(path, body)
         except OSError as error:
             raise VimageError("state_unwritable", path=path, why=error.strerror) from error
 
@@ -209,7 +209,7 @@ class Journal:
             os.unlink(f"{self.directory}/{part}/{name}.json")
 
 
-def _replace(path: str, body: bytes) -> None:
+def replace(path: str, body: bytes) -> None:
     """Write a file so that it is the old one or the new one, never between.
 
     No fsync: the name changes only after the data is in the kernel's hands.

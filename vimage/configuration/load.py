@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vimage.configuration import rcconf
+from vimage.configuration.resolve import resolve
+from vimage.journal import replace
 from vimage.kernel import Kernel
-from vimage.messages import Problem
+from vimage.messages import Problem, VimageError
 from vimage.model import Configuration
+
+#: How clashes of MAC addresses were resolved; kept over reboots.
+RECORD = "/var/db/vimage/macs.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +40,45 @@ def load(kernel: Kernel, file: str | None) -> Loaded:
 
     Raises VimageError when it cannot be read at all.
     """
-    raise NotImplementedError
+    return loaded_from(kernel, rcconf.read(file))
+
+
+def loaded_from(kernel: Kernel, variables: Mapping[str, str]) -> Loaded:
+    """The configuration that variables give on this host."""
+    configuration, problems = resolve(
+        variables, hostuuid=str(_sysctl(kernel, "kern.hostuuid", "")),
+        cpus=int(_sysctl(kernel, "hw.ncpu", 1)), recorded_macs=_recorded(kernel))
+    names = dict.fromkeys([*configuration.list, *configuration.vimages,
+                           *(problem.vimage for problem in problems if problem.vimage)])
+    return Loaded(configuration, tuple(problems), tuple(names))
+
+
+def record_macs(kernel: Kernel, configuration: Configuration) -> None:
+    """Keep how clashes of addresses were resolved, over reboots.
+
+    Raises VimageError("state_unwritable").
+    """
+    if configuration.resolved_macs == _recorded(kernel):
+        return
+    path = kernel.path(RECORD)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        replace(path, json.dumps(configuration.resolved_macs, indent=1).encode())
+    except OSError as error:
+        raise VimageError("state_unwritable", path=path, why=error.strerror) from error
+
+
+def _recorded(kernel: Kernel) -> dict[str, str]:
+    try:
+        with open(kernel.path(RECORD), encoding="utf-8") as file:
+            recorded = json.load(file)
+        return {str(key): str(mac) for key, mac in recorded.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _sysctl(kernel: Kernel, name: str, default: str | int) -> str | int:
+    try:
+        return kernel.sysctl(name)
+    except OSError:
+        return default

@@ -156,6 +156,29 @@ class Vnet(Protocol):
         """Close the sockets.  Never raises."""
 
 
+class Events(Protocol):
+    """What the kernel tells by itself: kqueue(2) and a PF_ROUTE socket.
+
+    A descriptor to wait for (``fileno`` is readable), then ``read``.
+    """
+
+    def fileno(self) -> int:
+        """Readable when there is something to read."""
+
+    def watch_process(self, pid: int) -> None:
+        """EVFILT_PROC, NOTE_EXIT: once.  Errors: ESRCH no such process."""
+
+    def watch_jail(self, jid: int) -> None:
+        """EVFILT_JAIL where the kernel has it (15 and newer); nothing elsewhere."""
+
+    def read(self) -> list[tuple[str, int]]:
+        """What has happened since: ("process", pid), ("jail", jid), ("interface", 0): an
+        interface of the host came or went (RTM_IFANNOUNCE).  Never waits."""
+
+    def close(self) -> None:
+        """Close the descriptors.  Never raises."""
+
+
 class Kernel(Protocol):
     """Everything that vimage asks of a FreeBSD kernel, except to run commands."""
 
@@ -358,6 +381,19 @@ class Kernel(Protocol):
     def devfs_ruleset_rules(self, ruleset: int) -> int:
         """How many rules a devfs ruleset has (DEVFSIO_RGETNEXT on /dev); 0: not loaded
         or empty."""
+
+    # -- noticing ----------------------------------------------------------------------
+
+    def events(self) -> Events:
+        """A new watch on what the kernel tells by itself."""
+
+    def ng_fingerprint(self) -> bytes:
+        """Octets that differ when the set of nodes differs (the raw answer to
+        NGM_LISTNODES): cheaper than ``ng_nodes`` when nothing has changed."""
+
+    def peer(self, socket: int) -> tuple[int, int]:
+        """(uid, jid) of the process at the other end of a connected unix socket
+        (LOCAL_PEERCRED; the jail is that of its pid, -1 when it has ended)."""
 
     # -- processes ---------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vimage.configuration.names import bridge_node, node_name
+from vimage.configuration.names import bridge_node
+from vimage.configuration.names import node as node_name
 from vimage.journal import Facts
 from vimage.kernel import UNBRIDGEABLE, Cap, Iff, Kernel, NgNode
 from vimage.messages import VimageError

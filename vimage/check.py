@@ -1,0 +1,207 @@
+"""What can be known to fail on this host before anything is touched."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from vimage.configuration.names import bridge_node
+from vimage.kernel import Kernel
+from vimage.messages import Problem, VimageError
+from vimage.model import Boot, Configuration, Vimage
+from vimage.steps.bridges import bridge_key
+from vimage.steps.mounts import read_fstab
+
+#: The oldest kernel that vimage is tested on (kern.osreldate).
+OLDEST = 1302000
+
+#: Modules that are loaded when vimage first acts (later the securelevel may forbid it).
+MODULES = ("ng_socket", "ng_ether", "ng_bridge", "ng_eiface")
+
+#: Services that, in a root shared with the host, act on the host's own files.
+HARMFUL_SHARED = {
+    "syslogd": "it takes the host's log socket away",
+    "cron": "it runs the host's jobs a second time",
+    "devd": "it takes the host's device events socket away",
+    "cleanvar": "it removes the host's /var/run",
+    "newsyslog": "it rotates the host's logs",
+    "hostid": "it writes the host's /etc/hostid",
+    "sendmail": "it runs the host's mail queue",
+    "vimage": "it would start vimage again",
+}
+
+
+def host(kernel: Kernel, *, privileged: bool) -> list[Problem]:
+    """What keeps every vimage from starting on this host."""
+    problems = []
+    if not privileged:
+        problems.append(Problem.of("not_root"))
+    if _number(kernel, "security.jail.jailed"):
+        problems.append(Problem.of("jailed"))
+    release = _number(kernel, "kern.osreldate")
+    if release < OLDEST:
+        problems.append(Problem.of("too_old", release=release, oldest=OLDEST))
+    if not _number(kernel, "kern.features.vimage"):
+        problems.append(Problem.of("no_vimage"))
+    return problems
+
+
+def load_modules(kernel: Kernel) -> None:
+    """Load what vimage needs.  Raises VimageError("module_missing")."""
+    for module in MODULES:
+        try:
+            kernel.kld_load(module)
+        except OSError as error:
+            raise VimageError("module_missing", module=module, why=error.strerror) from error
+
+
+def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
+           shared: Iterable[str] = ()) -> list[Problem]:
+    """Everything that would make the start of one vimage fail here.
+
+    ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
+    may yet make is not missed: then it is a warning.
+    """
+    return [
+        *_root(kernel, vimage), *_interfaces(kernel, vimage, configuration, frozenset(shared)),
+        *_names(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
+    ]
+
+
+def _number(kernel: Kernel, name: str) -> int:
+    try:
+        value = kernel.sysctl(name)
+    except OSError:
+        return 0
+    return value if isinstance(value, int) else 0
+
+
+def _prepares(vimage: Vimage, *moments: str) -> bool:
+    return any(vimage.hooks.get(moment) for moment in moments)
+
+
+def _root(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    try:
+        mode = os.stat(kernel.path(vimage.rootdir)).st_mode
+    except OSError as error:
+        yield _of(vimage, "root_missing", vimage.rootdir, error.strerror,
+                  warning=_prepares(vimage, "exec_prepare"))
+        return
+    if not stat.S_ISDIR(mode):
+        yield _of(vimage, "root_missing", vimage.rootdir, "Not a directory")
+
+
+def _of(vimage: Vimage, key: str, value: str, why: str | None, *,
+        warning: bool = False) -> Problem:
+    return Problem.of(key, vimage=vimage.name, warning=warning, name=vimage.name, value=value,
+                      why=why)
+
+
+def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
+                shared: frozenset[str]) -> Iterator[Problem]:
+    made_later = _prepares(vimage, "exec_prepare", "exec_prestart")
+    parents = dict.fromkeys(link.parent for link in vimage.links if not link.host_only)
+    for parent in parents:
+        if bridge_key(parent) in shared:
+            continue
+        try:
+            interface = kernel.if_get(parent)
+        except OSError:
+            yield Problem.of("parent_missing", vimage=vimage.name, warning=made_later,
+                             name=vimage.name, parent=parent, have=_have(kernel))
+            continue
+        if not interface.mac:
+            yield Problem.of("parent_not_ether_of", vimage=vimage.name,
+                             name=vimage.name, parent=parent)
+    for name in vimage.vnets:
+        try:
+            kernel.if_get(name)
+        except OSError:
+            yield Problem.of("vnet_missing", vimage=vimage.name, warning=made_later,
+                             name=vimage.name, interface=name, have=_have(kernel))
+    for link in vimage.links:
+        bridge = configuration.bridges.get(link.parent)
+        if bridge is not None and bridge_key(bridge.name) not in shared:
+            yield from _taken(kernel, vimage, bridge.name, bridge_node(bridge.name))
+
+
+def _have(kernel: Kernel) -> str:
+    return " ".join(i.name for i in kernel.if_list() if i.mac)
+
+
+def _taken(kernel: Kernel, vimage: Vimage, interface: str, node: str) -> Iterator[Problem]:
+    try:
+        kernel.if_get(interface)
+    except OSError:
+        pass
+    else:
+        yield Problem.of("interface_taken", vimage=vimage.name, name=vimage.name,
+                         interface=interface)
+        return
+    try:
+        kernel.ng_node(f"{node}:")
+    except OSError:
+        return
+    yield Problem.of("node_taken", vimage=vimage.name, name=vimage.name, node=node)
+
+
+def _names(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    try:
+        jail = kernel.jail_get(vimage.name)
+    except OSError:
+        pass
+    else:
+        if jail.dying:
+            yield Problem.of("jail_dying_still", vimage=vimage.name, name=vimage.name, jid=jail.jid)
+        else:
+            yield Problem.of("jail_taken", vimage=vimage.name, name=vimage.name, jid=jail.jid)
+    for link in vimage.links:
+        yield from _taken(kernel, vimage, link.name, link.name)
+
+
+def _mounts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
+        yield Problem.of("ruleset_missing", vimage=vimage.name, name=vimage.name,
+                         value=vimage.devfs_ruleset)
+    try:
+        lines = (read_fstab(kernel, vimage.fstab, vimage.rootdir, 0)
+                 if vimage.fstab and vimage.rootdir != "/" else [])
+    except VimageError as error:
+        yield Problem(error.problem.key, error.problem.fields, vimage.name)
+        return
+    if lines or _prepares(vimage, "exec_prepare"):
+        return  # what will be mounted may bring the directories
+    for wanted, path in ((vimage.devfs_enable, "/dev"), (vimage.procfs_enable, "/proc")):
+        if wanted:
+            yield from _mount_point(kernel, vimage, path)
+
+
+def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]:
+    try:
+        os.close(kernel.open_directory(vimage.rootdir, path))
+    except OSError as error:
+        if os.path.isdir(kernel.path(vimage.rootdir)):
+            yield Problem.of("mount_point_of", vimage=vimage.name, name=vimage.name,
+                             directory=vimage.rootdir.rstrip("/") + path, why=error.strerror)
+
+
+def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    if vimage.rootdir == "/":
+        for service in vimage.afterstart_services:
+            if service in HARMFUL_SHARED:
+                yield Problem.of("service_harmful", vimage=vimage.name, name=vimage.name,
+                                 service=service, why=HARMFUL_SHARED[service])
+        if vimage.boot is Boot.FULL:
+            yield Problem.of("boot_full_shared", vimage=vimage.name, warning=True, name=vimage.name)
+        yield Problem.of("no_boundary", vimage=vimage.name, warning=True, name=vimage.name)
+    elif vimage.exec_start and not _has_shell(kernel, vimage):
+        yield Problem.of("no_shell", vimage=vimage.name, name=vimage.name, root=vimage.rootdir)
+
+
+def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:
+    """Whether /bin/sh is there, or may be by the time it is needed."""
+    root = kernel.path(vimage.rootdir)
+    return (os.path.lexists(os.path.join(root, "bin/sh")) or not os.path.isdir(root)
+            or bool(vimage.fstab) and os.access(kernel.path(vimage.fstab), os.R_OK)
+            or _prepares(vimage, "exec_prepare"))

@@ -1,0 +1,97 @@
+"""The command's first steps: ask the running service, else do it here.
+
+Imported before anything else, so it imports almost nothing itself.
+"""
+
+import sys
+
+from vimage.service import wire
+
+#: Verbs that the service carries out when it runs.
+ASKED = frozenset({"start", "stop", "restart", "status", "reload", "reexec"})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    parsed = _quick(argv)
+    if parsed is not None:
+        status = ask(*parsed)
+        if status is not None:
+            return status
+    from vimage.commands import main as local
+
+    return local(argv)
+
+
+def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
+    """(flags, file, arguments) when this is for the service, None when it is not.
+
+    Whatever is not plainly for it is left to the full command line.
+    """
+    flags, file, words = "", "", []
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        if word == "--json":
+            flags += "j"
+        elif word == "--rc":
+            flags += "r"
+        elif word == "--shutdown":
+            flags += "d"
+        elif word == "-f" and left:
+            file = left.pop(0)
+        elif word.startswith("-"):
+            return None
+        else:
+            words.append(word)
+    if not words or words[0] not in ASKED:
+        return None
+    if sys.stdout.isatty():
+        flags += "t"
+    if file and not file.startswith("/"):
+        import os
+
+        file = os.path.abspath(file)
+    return flags, file, words
+
+
+def ask(flags: str, file: str, words: list[str], path: str = wire.SOCKET) -> int | None:
+    """The exit status that the service answers with, None when no service answers."""
+    import _socket
+
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        return None
+    try:
+        connection.sendall(wire.request(flags, file, words))
+        return _copy(connection)
+    except OSError as error:
+        sys.stderr.write(f"vimage: the service: {error.strerror}\n")
+        return 1
+    finally:
+        connection.close()
+
+
+def _copy(connection: object) -> int:
+    """Copy what the service says to stdout and stderr, until it gives the exit status."""
+    buffer = b""
+    while True:
+        found = wire.split(buffer)
+        if found is None:
+            more = connection.recv(65536)  # type: ignore[attr-defined]
+            if not more:
+                sys.stderr.write("vimage: the service ended before it had answered\n")
+                return 1
+            buffer += more
+            continue
+        kind, body, buffer = found
+        if kind == b"x":
+            sys.stdout.flush()
+            return int(body)
+        stream = sys.stdout if kind == b"o" else sys.stderr
+        stream.write(body.decode("utf-8", "replace"))
+        stream.flush()

@@ -1,0 +1,124 @@
+"""What a verb needs of the machine: made when first asked for, never before."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vimage.configuration.load import Loaded, load
+from vimage.journal import Journal
+from vimage.kernel import Kernel, Processes
+from vimage.messages import VimageError
+from vimage.session import Session, open_journal, open_session
+
+T = TypeVar("T")
+
+
+def simulated_directory() -> Path:
+    """Where a simulated host lives when no directory is named."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base) / "vimage" / "simulated"
+
+
+@dataclass
+class Context:
+    """The options of the command line and what follows from them."""
+
+    file: str | None = None
+    simulate: bool = False
+    directory: Path | None = None
+    json: bool = False
+    rc: bool = False
+    without_service: bool = False
+    log: logging.Logger = field(default_factory=lambda: logging.getLogger("vimage"))
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Context:
+        """From parsed arguments."""
+        directory = getattr(arguments, "simulated_host", None)
+        context = cls(
+            file=getattr(arguments, "file", None),
+            simulate=getattr(arguments, "simulate", False) or directory is not None,
+            directory=Path(directory) if directory else None,
+            json=getattr(arguments, "json", False), rc=getattr(arguments, "rc", False),
+            without_service=getattr(arguments, "without_service", False))
+        if not context.log.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("vimage: %(message)s"))
+            context.log.addHandler(handler)
+            context.log.setLevel(logging.WARNING)
+        return context
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The kernel of this host, or the simulated one.  Raises VimageError("not_freebsd")."""
+        if self.simulate:
+            from vimage.commands import simulated
+
+            return simulated.host(self.directory or simulated_directory(), self.file)
+        if not sys.platform.startswith("freebsd"):
+            raise VimageError("not_freebsd", system=os.uname().sysname)
+        from vimage.kernel.freebsd import FreeBSD
+
+        return FreeBSD()
+
+    @cached_property
+    def processes(self) -> Processes:
+        """What starts commands.  Made before any thread is."""
+        if self.simulate:
+            from vimage.kernel.simulated import SimulatedKernel
+            from vimage.kernel.simulated.processes import SimulatedProcesses
+
+            assert isinstance(self.kernel, SimulatedKernel)
+            return SimulatedProcesses(self.kernel)
+        from vimage.kernel.freebsd import FreeBSD
+
+        assert isinstance(self.kernel, FreeBSD)
+        return self.kernel.processes()
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process acts itself, with no service running or to be started."""
+        return self.simulate or self.without_service
+
+    @property
+    def privileged(self) -> bool:
+        return self.simulate or os.geteuid() == 0
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """The configuration.  Raises VimageError when it cannot be read at all."""
+        return load(self.kernel, self.file)
+
+    def journal(self) -> Journal:
+        """The journal, for reading."""
+        return open_journal(self.kernel)
+
+    @contextlib.contextmanager
+    def session(self, parallel: int) -> Iterator[Session]:
+        """Be the one who acts.  Raises VimageError: state_busy, state_unwritable."""
+        session = open_session(self.kernel, self.processes, self.log,
+                               privileged=self.privileged, parallel=parallel)
+        try:
+            yield session
+        finally:
+            session.journal.close()
+            self.processes.close()
+
+    def run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run to its end; in virtual time on a simulated host."""
+        if self.simulate:
+            from vimage.kernel.simulated.virtual_time import VirtualTimeLoop
+
+            with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+                return runner.run(act())
+        return asyncio.run(act())

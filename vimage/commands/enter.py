@@ -1,0 +1,75 @@
+"""exec and console: a command or a shell inside a vimage."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from vimage.commands.context import Context
+from vimage.journal import READY
+from vimage.messages import VimageError
+from vimage.steps.work import ENVIRONMENT
+
+#: What console runs: a login of root, as jexec -l would give.
+LOGIN = ("/usr/bin/login", "-f", "root")
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verbs of this module."""
+    text = "run a command in a vimage; its exit status is the command's"
+    parser = verbs.add_parser("exec", parents=[common], help=text, description=text)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    parser.set_defaults(run=run_exec)
+    text = "log in to a vimage on a terminal of its own"
+    parser = verbs.add_parser("console", parents=[common], help=text, description=text)
+    parser.add_argument("name", metavar="NAME")
+    parser.set_defaults(run=run_console)
+
+
+def run_exec(context: Context, arguments: argparse.Namespace) -> int:
+    """Run the command with our own stdin, stdout and stderr."""
+    if not arguments.command:
+        raise VimageError("no_command")
+    return _enter(context, arguments.name, arguments.command, terminal=False)
+
+
+def run_console(context: Context, arguments: argparse.Namespace) -> int:
+    """Log in."""
+    return _enter(context, arguments.name, LOGIN, terminal=True)
+
+
+def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) -> int:
+    jid = running_jail(context, name)
+    if context.simulate:
+        from vimage.kernel import Command
+
+        async def inside() -> int:
+            process = await context.processes.start(Command(argv, jid, 1, ENVIRONMENT))
+            return await process.wait()
+
+        try:
+            return context.run(inside)
+        except OSError as error:
+            raise VimageError("command_not_started", what=name, command=argv[0],
+                              why=error.strerror) from error
+    from vimage.kernel.freebsd import enter
+
+    if terminal:
+        return enter.console(jid, argv)
+    return enter.execute(jid, argv)
+
+
+def running_jail(context: Context, name: str) -> int:
+    """The jid of a vimage that runs.  Raises VimageError("not_running")."""
+    record = context.journal().records.get(name)
+    if record is None or record.jid is None or record.state != READY:
+        raise VimageError("not_running", name=name)
+    try:
+        jail = context.kernel.jail_get(record.jid)
+    except FileNotFoundError as error:
+        raise VimageError("not_running", name=name) from error
+    if jail.dying or jail.name != name:
+        raise VimageError("not_running", name=name)
+    return jail.jid

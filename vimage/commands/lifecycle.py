@@ -1,0 +1,56 @@
+"""start, stop, restart."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vimage.commands.context import Context
+from vimage.commands.output import Progress
+from vimage.messages import VimageError
+from vimage.session import Answer
+
+_HELP = {
+    "start": "start vimages, without NAME all of vimage_list",
+    "stop": "stop vimages, without NAME all that run",
+    "restart": "stop vimages and start them again",
+}
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verbs of this module."""
+    for verb, text in _HELP.items():
+        parser = verbs.add_parser(verb, parents=[common], help=text, description=text)
+        parser.add_argument("names", metavar="NAME", nargs="*")
+        parser.set_defaults(run=run)
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """Have the service do it, or do it here."""
+    if arguments.verb == "start" and not context.alone:
+        from vimage.service import launch
+
+        return launch.and_ask(context, [arguments.verb, *arguments.names])
+    return here(context, arguments.verb, arguments.names)
+
+
+def here(context: Context, verb: str, names: list[str]) -> int:
+    """Act in this process, telling about it on the way."""
+    try:
+        loaded = context.loaded
+    except VimageError:
+        if verb != "stop":
+            raise
+        loaded = None  # stop needs the journal only
+    parallel = loaded.configuration.parallel if loaded is not None else 4
+    with context.session(parallel) as session:
+        progress = Progress(verb, session.how_many(verb, loaded, names),
+                            rc=context.rc, json=context.json)
+
+        async def act() -> Answer:
+            await session.recover()
+            operation = getattr(session, verb)
+            answer: Answer = await operation(loaded, names, progress)
+            return answer
+
+        return progress.finish(context.run(act))

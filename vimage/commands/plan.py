@@ -1,0 +1,78 @@
+"""plan: every step, in order, nothing touched."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from vimage import plan as plans
+from vimage.commands.context import Context
+from vimage.commands.output import complain, show_json
+from vimage.engine import with_dependencies
+from vimage.messages import Problem
+from vimage.steps import Step
+from vimage.steps.mounts import Fstab, read_fstab
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verb of this module."""
+    text = "print every step of a start or stop, in order; nothing is touched"
+    parser = verbs.add_parser("plan", parents=[common], help=text, description=text)
+    parser.add_argument("names", metavar="[start|stop] NAME", nargs="*")
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """Print the plan."""
+    names = list(arguments.names)
+    verb = names.pop(0) if names and names[0] in ("start", "stop") else "start"
+    plan, problems = (_start if verb == "start" else _stop)(context, names)
+    if context.json:
+        show_json([{"name": name, "steps": steps} for name, steps in plan])
+    else:
+        for name, steps in plan:
+            print(f"{name}:")
+            for number, line in enumerate(steps, 1):
+                print(f"{number:4}. {line}")
+    for problem in problems:
+        complain(problem)
+    return 2 if problems and names else 1 if problems else 0
+
+
+Plan = list[tuple[str, list[str]]]
+
+
+def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
+    loaded = context.loaded
+    vimages = loaded.configuration.vimages
+    wanted = names or loaded.configuration.list
+    problems = [p for name in wanted if name not in vimages
+                for p in loaded.problems_of(name) or [_unknown(name, loaded.names)]]
+    good = with_dependencies([n for n in wanted if n in vimages], vimages)
+    return [(name, [step.describe() for step in _expanded(
+        context, plans.start(vimages[name], loaded.configuration)) if step.describe()])
+        for name in good], problems
+
+
+def _expanded(context: Context, steps: Iterable[Step]) -> Iterable[Step]:
+    """With the lines of fstab in place of the step that reads it."""
+    for step in steps:
+        if isinstance(step, Fstab):
+            yield from read_fstab(context.kernel, step.file, step.root, step.timeout)
+        else:
+            yield step
+
+
+def _stop(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
+    records = context.journal().records
+    wanted = names or list(reversed(records))
+    problems = [_unknown(name, records) for name in wanted if name not in records]
+    return [(name, [step.describe_undo() for _, step in plans.stop(records[name])
+                    if step.describe_undo()])
+            for name in wanted if name in records], problems
+
+
+def _unknown(name: str, have: Iterable[str]) -> Problem:
+    return Problem.of("unknown_name", vimage=name, name=name,
+                      have=" ".join(sorted(have)) or "none")

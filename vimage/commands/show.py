@@ -1,0 +1,44 @@
+"""show: the configuration of a vimage as resolved."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vimage.commands.context import Context
+from vimage.commands.output import complain, show_json
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verb of this module."""
+    text = "print the configuration of a vimage as resolved"
+    parser = verbs.add_parser("show", parents=[common], help=text, description=text)
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--format", choices=("rc", "yaml", "json"), default="rc")
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """Print it."""
+    from vimage.configuration import render
+    from vimage.messages import Problem, VimageError
+
+    vimages = context.loaded.configuration.vimages
+    vimage = vimages.get(arguments.name)
+    if vimage is None:
+        for problem in context.loaded.problems_of(arguments.name) or [Problem.of(
+                "unknown_name", name=arguments.name, have=" ".join(vimages) or "none")]:
+            complain(problem)
+        return 2
+    form = "json" if context.json else arguments.format
+    if form == "rc":
+        print("\n".join(render.rc_lines(vimage)))
+    elif form == "json":
+        show_json(render.as_dict(vimage))
+    else:
+        try:
+            import yaml
+        except ImportError as error:
+            raise VimageError("no_yaml") from error
+        print(yaml.safe_dump(render.as_dict(vimage), sort_keys=False, allow_unicode=True), end="")
+    return 0

@@ -1,0 +1,53 @@
+"""status: a table of the vimages."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from vimage.commands.context import Context
+from vimage.commands.output import show_json, table
+from vimage.journal import READY, Record
+from vimage.kernel import Kernel
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verb of this module."""
+    text = "show the vimages and how they are"
+    parser = verbs.add_parser("status", parents=[common], help=text, description=text)
+    parser.add_argument("names", metavar="NAME", nargs="*")
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    records = context.journal().records
+    listed = context.loaded.configuration.list
+    names = arguments.names or dict.fromkeys([*listed, *records])
+    rows = [row(context.kernel, name, records.get(name)) for name in names]
+    if context.json:
+        show_json(rows)
+    elif rows:
+        print(table([("NAME", "STATE", "JID", "ROOT", "INTERFACES"), *(
+            (r["name"], r["state"], str(r["jid"] or "-"), r["root"] or "-",
+             " ".join(r["interfaces"]) or "-") for r in rows)]))
+    return 0
+
+
+def row(kernel: Kernel, name: str, record: Record | None) -> dict[str, Any]:
+    """What is known of one vimage."""
+    if record is None:
+        return {"name": name, "state": "stopped", "jid": None, "root": None, "interfaces": []}
+    interfaces = [entry.arguments["name"] for entry in record.entries
+                  if entry.kind in ("eiface", "vnet")]
+    return {"name": name, "state": _state(kernel, record), "jid": record.jid,
+            "root": record.configuration.get("rootdir"), "interfaces": interfaces}
+
+
+def _state(kernel: Kernel, record: Record) -> str:
+    """The recorded state, held against the kernel."""
+    try:
+        jail = kernel.jail_get(record.jid or record.name)
+    except OSError:
+        return "gone" if record.state == READY else record.state
+    return "dying" if jail.dying else record.state
