@@ -407,7 +407,7 @@ _RESOURCES = frozenset((
 _SIGNALS = frozenset((
     "sighup", "sigint", "sigquit", "sigill", "sigtrap", "sigabrt", "sigemt", "sigfpe", "sigkill",
     "sigbus", "sigsegv", "sigsys", "sigpipe", "sigalrm", "sigterm", "sigurg", "sigstop", "sigtstp",
-    "sigcont", "sigchld", "sigttin", "sigttou", "sigio", "sigxcpu", "sigxfsz", "sigvtalrm",
+    "sigchld", "sigttin", "sigttou", "sigio", "sigxcpu", "sigxfsz", "sigvtalrm",
     "sigprof", "sigwinch", "siginfo", "sigusr1", "sigusr2", "sigthr",
 ))
 
