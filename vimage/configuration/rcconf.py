@@ -36,8 +36,10 @@ name=vimage
 load_rc_config vimage
 """
 
-#: FILE in place of all of these.
+#: FILE in place of all of these.  Where sh(1) is bash, it goes on after an error of syntax
+#: in a file that it reads with ".", and is asked beforehand.
 _LOAD_FILE = """\
+if [ -n "${BASH_VERSION-}" ]; then "$3" -n "$2" || exit; fi
 if [ -r "$1" ]; then
     . "$1"
     name=vimage
@@ -110,7 +112,7 @@ def read(
         load=_LOAD_HOST if host else _LOAD_FILE,
         foreign="|".join(f"{name}=*" for name in FOREIGN),
     )
-    out, err, status = _run([shell, "-c", script, "vimage", rc_subr, path], path, timeout)
+    out, err, status = _run([shell, "-c", script, "vimage", rc_subr, path, shell], path, timeout)
     if not out.endswith(_END):
         raise VimageError("rcconf_unreadable", file=path, why=_reason(err, path, status))
     return _pairs(out[1 : 1 - len(_END)])

@@ -39,6 +39,7 @@ EXEC_STOP = {
 }
 
 _NUMBERED = re.compile(f"({'|'.join(table.NUMBERED)})(0|[1-9][0-9]{{0,8}})", re.ASCII)
+_ROOTDIR = re.compile("vimage_(.+)_rootdir")
 _NO_UUID = re.compile(r"[0-]*")
 _PREFIXES = {"=": MacFrom.PARENT, "!": MacFrom.KERNEL}
 
@@ -110,6 +111,7 @@ class _Resolver:
         self.defaults: dict[str, dict[int, str]] = defaultdict(dict)  # part -> N -> variable
         self.shared: dict[str, tuple[Any, str]] = {}  # variable -> value, reason
         self.unknown: list[str] = []
+        self.misnamed: tuple[str, ...] = ()  # how variables of names that are none begin
         self.bridges: dict[str, HostBridge] = {}
         self.bridge_trouble: list[tuple[str, str, dict[str, Any]]] = []  # bridge, key, fields
         self.globals: dict[str, Any] = {}
@@ -188,17 +190,14 @@ class _Resolver:
             if name in self.drafts:
                 self._error(self.drafts[name], "name_twice", name=name)
             elif not names.is_vimage(name):
-                shown = _shown(name)
+                self.misnamed += (f"{names.variable(name)}_",)
                 self.problems.append(Problem.of(
-                    "name_bad", vimage=name, name=shown, allowed=table.LIST.allowed))
+                    "name_bad", vimage=name, name=_shown(name), allowed=table.LIST.allowed))
             else:
                 self._add(name, listed=True)
-        unlisted = [
-            variable.removeprefix("vimage_").removesuffix("_rootdir")
-            for variable in self.settings
-            if variable.startswith("vimage_") and variable.endswith("_rootdir")
-        ]
-        for name in sorted(unlisted):
+        unlisted = sorted(
+            match[1] for match in map(_ROOTDIR.fullmatch, self.settings) if match is not None)
+        for name in unlisted:
             if names.is_vimage(name) and name not in self.by_variable and not _like_bridge(name):
                 self._add(name, listed=False)
         for drafts in self.by_variable.values():
@@ -262,7 +261,8 @@ class _Resolver:
             rest = variable.removeprefix("vimage_")
             if rest in table.GLOBALS or rest in table.RESERVED:
                 continue
-            if not self._sort(variable, rest) and not _is_of_bridge(rest, bridges):
+            if not (rest.startswith(self.misnamed) or _is_of_bridge(rest, bridges)
+                    or self._sort(variable, rest)):
                 self.unknown.append(variable)
 
     def _sort(self, variable: str, rest: str) -> bool:
