@@ -26,7 +26,7 @@ class HelperProcess:
 
     def kill(self, signal: int) -> None:
         if not self._ended.done():
-            self._processes.kill(self.id.pid, signal)
+            self._processes.kill(self.id.pid, int(signal))
 
 
 class HelperProcesses:
@@ -49,7 +49,7 @@ class HelperProcesses:
         self._starting[request] = started
         environment = None if command.environment is None else dict(command.environment)
         fds = () if command.output is None else (command.output,)
-        self._send(channel, ("start", request, command.jid, list(command.argv), environment,
+        self._send(channel, ("start", request, command.jid, [*map(str, command.argv)], environment,
                              command.directory), fds)
         try:
             return await started

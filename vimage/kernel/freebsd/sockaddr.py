@@ -6,6 +6,7 @@ byte order, scope ids in that of the host (sys/socket.h, netinet/in.h, net/if_dl
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -40,7 +41,7 @@ def netgraph(path: str) -> bytes:
     NG_NODESIZ bytes are refused by ng_socket(4))."""
     data = path.encode()
     if len(data) > 32:
-        raise OSError(63, f"netgraph path too long: {path}")
+        raise OSError(errno.ENAMETOOLONG, f"netgraph path too long: {path}")
     return bytes((len(data) + 2, AF_NETGRAPH)) + data
 
 
@@ -80,7 +81,7 @@ def mac_bytes(mac: str) -> bytes:
     except ValueError:
         address = b""
     if len(address) != 6 or mac.count(":") != 5:
-        raise OSError(22, f"not a MAC address: {mac}")
+        raise OSError(errno.EINVAL, f"not a MAC address: {mac}")
     return address
 
 
@@ -94,7 +95,7 @@ def prefix(text: str) -> tuple[int, bytes, int]:
         if not 0 <= bits <= size:
             raise ValueError(bits)
     except (ValueError, OSError) as error:
-        raise OSError(22, f"not an address: {text}") from error
+        raise OSError(errno.EINVAL, f"not an address: {text}") from error
     return family, packed, bits
 
 
