@@ -12,9 +12,11 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from vimage import plan
-from vimage.journal import DONE, READY, STARTING, STOPPING, Entry, Record
+from vimage.configuration.render import as_dict
+from vimage.journal import BEGUN, DONE, READY, STARTING, STOPPING, Entry, Record
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
 from vimage.steps import Rank, Step
@@ -23,6 +25,10 @@ from vimage.steps.work import Tools, Work
 #: Undoing these runs commands, which must not run twice: the journal is written after each.
 _COMMAND_RANKS = frozenset({Rank.PRESTOP, Rank.COMMAND, Rank.SERVICE, Rank.EXEC_STOP,
                             Rank.POSTSTOP, Rank.RELEASE})
+
+
+#: What a reboot undoes by itself.
+_LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
 
 
 class Outcome(Enum):
@@ -61,12 +67,22 @@ class Engine:
 
     def __init__(self, tools: Tools, parallel: int = 4) -> None:
         self.tools = tools
+        #: The host goes down: what it takes with it is not undone.
+        self.going_down = False
         self._slots = asyncio.Semaphore(max(1, parallel))
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def records(self) -> dict[str, Record]:
         return self.tools.journal.records
+
+    def set_parallel(self, parallel: int) -> None:
+        """How many vimages may be under way at once from now on."""
+        self._slots = asyncio.Semaphore(max(1, parallel))
+
+    def busy(self, name: str) -> bool:
+        """Whether a start or stop of this vimage is under way."""
+        return self._locks[name].locked()
 
     # -- several vimages -------------------------------------------------------------------
 
@@ -143,9 +159,7 @@ class Engine:
                 left = await self._undo(record)
                 if left:
                     return Result(vimage.name, Outcome.FAILED, tuple(left))
-            record = Record(vimage.name, STARTING, configuration={
-                "rootdir": vimage.rootdir, "consolelog": vimage.consolelog,
-                "depend": list(vimage.depend)})
+            record = Record(vimage.name, STARTING, configuration=as_dict(vimage))
             try:
                 await self._do_all(record, plan.start(vimage, configuration))
                 record.state = READY
@@ -170,6 +184,29 @@ class Engine:
             problems = await self._undo(record)
             return Result(name, Outcome.FAILED if record.entries else Outcome.STOPPED,
                           tuple(problems))
+
+    async def change(self, name: str, steps: Sequence[Step], entries: Sequence[Entry],
+                     configuration: Mapping[str, Any]) -> list[Problem]:
+        """Change a vimage that is ready: undo some entries, do some steps.
+
+        A step that fails is undone and leaves the others as they are.
+        """
+        async with self._locks[name]:
+            record = self.records[name]
+            problems = []
+            for entry, step in plan.stop(record):
+                if any(entry is other for other in entries):
+                    problems += await self._undo_entry(record, entry, step)
+            try:
+                await self._do_all(record, steps)
+                record.configuration = dict(configuration)
+            except VimageError as failed:
+                problems.append(failed.problem)
+                for entry, step in plan.stop(record):
+                    if entry.state == BEGUN:
+                        problems += await self._undo_entry(record, entry, step)
+            self._save(record)
+            return problems
 
     async def _do_all(self, record: Record, steps: Sequence[Step]) -> None:
         left = deque(steps)
@@ -198,23 +235,30 @@ class Engine:
         record.state = STOPPING
         problems = self._save(record) if record.name in self.records else []
         for entry, step in plan.stop(record):
-            try:
-                await step.undo(Work(self.tools, record, entry, undoing=True))
-            except (VimageError, OSError) as error:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                problems.append(Problem.of("undo_failed", vimage=record.name, name=record.name,
-                                           step=step.describe_undo() or step.kind, why=why))
-                if step.rank in _COMMAND_RANKS:
-                    record.entries.remove(entry)  # a command is not run twice
-                continue
-            record.entries.remove(entry)
-            if step.rank in _COMMAND_RANKS:
-                problems += self._save(record)
+            problems += await self._undo_entry(record, entry, step)
         if record.entries:
             problems += self._save(record)
         else:
             self.tools.journal.remove(record.name)
         return problems
+
+    async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
+        """Undo one entry.  What fails stays in the record, but no command is run twice."""
+        commands = step.rank in _COMMAND_RANKS
+        problems: list[Problem] = []
+        if self.going_down and step.rank in _LEFT_TO_REBOOT:
+            record.entries.remove(entry)
+            return problems
+        try:
+            await step.undo(Work(self.tools, record, entry, undoing=True))
+        except (VimageError, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            problems.append(Problem.of("undo_failed", vimage=record.name, name=record.name,
+                                       step=step.describe_undo() or step.kind, why=why))
+            if not commands:
+                return problems
+        record.entries.remove(entry)
+        return problems + (self._save(record) if commands else [])
 
     def _save(self, record: Record) -> list[Problem]:
         """Write while undoing.  A full disk must not keep anything from being undone:

@@ -18,6 +18,19 @@ class Message(NamedTuple):
 
 
 MESSAGES: dict[str, Message] = {
+    # -- the service ---------------------------------------------------------------------
+    "no_service": Message(
+        "the service is not running",
+        "service vimage start starts it; the vimages that run are taken over."),
+    "service_silent": Message(
+        "the service did not answer within {seconds} s",
+        "It could not start. Its words are in the system log (facility daemon)."),
+    "shutdown_late": Message(
+        "not everything was stopped within {seconds} s: {names}",
+        "rcshutdown_timeout, less ten seconds, is what all vimages have to stop at shutdown."),
+    "not_healthy": Message(
+        "health: not healthy within {seconds} s: {why}",
+        "The vimage is ready only when its health command succeeds."),
     # -- configuration -----------------------------------------------------------------
     "rcconf_unreadable": Message(
         "{file}: {why}",

@@ -5,6 +5,7 @@ The verbs of the command line and the service both act through a session.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,12 @@ class Session:
         if verb == "stop" or loaded is None:
             return len(self.journal.records)
         return len(loaded.configuration.list)
+
+    def set_parallel(self, parallel: int) -> None:
+        """How many vimages may be under way at once from now on."""
+        if parallel != self.parallel:
+            self.parallel = parallel
+            self.engine.set_parallel(parallel)
 
     async def recover(self) -> None:
         """Undo what an earlier process left half done, and say so."""
@@ -123,6 +130,23 @@ class Session:
         started = await self.start(loaded, list(dict.fromkeys([*names, *again])), report)
         return Answer(max(stopped.status, started.status),
                       stopped.results + started.results, stopped.problems + started.problems)
+
+    async def shut_down(self, report: Report, seconds: float) -> Answer:
+        """Stop everything because the host goes down, within ``seconds`` in all.
+
+        Hooks, services, processes and mounts are seen to; nodes, VNETs and the parents'
+        flags are left to the reboot.
+        """
+        self.engine.going_down = True
+        wanted = self._stop_order(list(self.journal.records), None)
+        try:
+            async with asyncio.timeout(seconds):
+                results = await self.engine.stop(wanted, report)
+        except TimeoutError:
+            late = Problem.of("shutdown_late", seconds=f"{seconds:g}",
+                              names=" ".join(self.journal.records))
+            return Answer(FAILED, (), (late,))
+        return Answer(DONE if all(r.ok for r in results) else FAILED, tuple(results))
 
     # -- before anything is touched ---------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from vimage.commands import (
     graph,
     lifecycle,
     plan,
+    service,
     show,
     status,
 )
@@ -21,7 +22,7 @@ from vimage.commands.context import Context
 from vimage.messages import VimageError
 from vimage.session import NOTHING_TOUCHED
 
-VERBS = (lifecycle, status, plan, check, graph, enter, show, demo)
+VERBS = (lifecycle, status, plan, check, graph, enter, show, service, demo)
 
 
 def options() -> argparse.ArgumentParser:

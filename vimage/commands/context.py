@@ -67,7 +67,7 @@ class Context:
             return simulated.host(self.directory or simulated_directory(), self.file)
         if not sys.platform.startswith("freebsd"):
             raise VimageError("not_freebsd", system=os.uname().sysname)
-        from vimage.kernel.freebsd import FreeBSD
+        from vimage.kernel.freebsd.host import FreeBSD
 
         return FreeBSD()
 
@@ -80,10 +80,11 @@ class Context:
 
             assert isinstance(self.kernel, SimulatedKernel)
             return SimulatedProcesses(self.kernel)
-        from vimage.kernel.freebsd import FreeBSD
+        from vimage.kernel.freebsd.host import FreeBSD
+        from vimage.kernel.freebsd.processes import HelperProcesses
 
         assert isinstance(self.kernel, FreeBSD)
-        return self.kernel.processes()
+        return HelperProcesses(self.kernel.helper)
 
     @property
     def alone(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,11 +56,17 @@ def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) 
         except OSError as error:
             raise VimageError("command_not_started", what=name, command=argv[0],
                               why=error.strerror) from error
-    from vimage.kernel.freebsd import enter
-
     if terminal:
-        return enter.console(jid, argv)
-    return enter.execute(jid, argv)
+        from vimage.kernel.freebsd.console import console
+
+        return console(jid, argv, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")})
+    from vimage.kernel.freebsd.enter import enter_and_exec
+
+    # This process has one thread and nothing more to do: it becomes the command.
+    sys.stdout.flush()
+    failed = enter_and_exec(jid, argv, ENVIRONMENT)
+    raise VimageError("command_not_started", what=name, command=argv[0],
+                      why=failed.strerror) from failed
 
 
 def running_jail(context: Context, name: str) -> int:

@@ -28,9 +28,9 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Have the service do it, or do it here."""
     if arguments.verb == "start" and not context.alone:
-        from vimage.service import launch
+        from vimage.service.launch import and_ask
 
-        return launch.and_ask(context, [arguments.verb, *arguments.names])
+        return and_ask(context, [arguments.verb, *arguments.names])
     return here(context, arguments.verb, arguments.names)
 
 

@@ -32,7 +32,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         return 2
     form = "json" if context.json else arguments.format
     if form == "rc":
-        print("\n".join(render.rc_lines(vimage)))
+        print("\n".join(render.lines(render.settings(vimage))))
     elif form == "json":
         show_json(render.as_dict(vimage))
     else:

@@ -104,6 +104,20 @@ def read(
     Raises VimageError: ``rcconf_unreadable`` (a file that is missing or cannot be read: the
     system's words; an error of syntax: the shell's words), ``rcconf_timeout``.
     """
+    argv, path = command(file, shell=shell, rc_subr=rc_subr)
+    return parse(*_run(argv, path, timeout), path)
+
+
+def command(
+    file: str | None, *, shell: str = SHELL, rc_subr: str = RC_SUBR, to: str = ""
+) -> tuple[list[str], str]:
+    """The command that reads rc.conf, and the file it reads, for errors.
+
+    It writes its answer to stdout and everything else to stderr; with ``to`` it writes the
+    answer to that file, for a caller who cannot part the two.
+
+    Raises VimageError("rcconf_unreadable").
+    """
     host = file is None and os.path.exists(rc_subr)
     path = os.path.abspath(file or "/etc/rc.conf")
     if not host:
@@ -112,7 +126,13 @@ def read(
         load=_LOAD_HOST if host else _LOAD_FILE,
         foreign="|".join(f"{name}=*" for name in FOREIGN),
     )
-    out, err, status = _run([shell, "-c", script, "vimage", rc_subr, path, shell], path, timeout)
+    if to:
+        script = script.replace("exec 3>&1 1>&2", 'exec 3>"$4"', 1)
+    return [shell, "-c", script, "vimage", rc_subr, path, shell, to], path
+
+
+def parse(out: bytes, err: bytes, status: int | None, path: str) -> dict[str, str]:
+    """What the command has written.  Raises VimageError("rcconf_unreadable")."""
     if not out.endswith(_END):
         raise VimageError("rcconf_unreadable", file=path, why=_reason(err, path, status))
     return _pairs(out[1 : 1 - len(_END)])

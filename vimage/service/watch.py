@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from vimage.journal import READY, Record
 from vimage.kernel import Kernel, ProcessId
@@ -17,7 +18,10 @@ from vimage.kernel import Kernel, ProcessId
 #: Seconds between two looks.  What happened is noticed within two.
 TICK = 1.9
 
-Gone = Callable[[str, str], None]  # name of the vimage, what happened
+class Gone(Protocol):
+    """Told the name of the vimage and what happened to it."""
+
+    def __call__(self, name: str, what: str, *, broken: bool = True) -> None: ...
 
 
 class Watch:
@@ -85,7 +89,7 @@ class Watch:
         for record in self._ready():
             process = command_of(record)
             if process is not None and process.pid == pid:
-                self._gone(record.name, "its command has ended")
+                self._gone(record.name, "its command has ended", broken=False)
 
     def _ready(self) -> Iterator[Record]:
         return (record for record in list(self._records.values()) if record.state == READY)

@@ -41,11 +41,16 @@ class Step:
     """One reversible step."""
 
     kind: ClassVar[str]
-    rank: Rank | ClassVar[Rank]
+    order: ClassVar[Rank] = Rank.NOTHING
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
         _KINDS[cls.kind] = cls
+
+    @property
+    def rank(self) -> Rank:
+        """When it is undone."""
+        return self.order
 
     def describe(self) -> str:
         """The line of ``vimage plan start``."""

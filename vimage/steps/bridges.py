@@ -16,7 +16,7 @@ from vimage.journal import Facts
 from vimage.kernel import UNBRIDGEABLE, Cap, Iff, Kernel, NgNode
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
-from vimage.steps.work import Work
+from vimage.steps.work import Tools, Work
 
 
 def bridge_key(parent: str) -> str:
@@ -42,7 +42,7 @@ class SharedBridge(Step):
     """What both kinds of bridge have in common: holders."""
 
     kind: ClassVar[str] = ""
-    rank: ClassVar[Rank] = Rank.BRIDGE
+    order: ClassVar[Rank] = Rank.BRIDGE
 
     @property
     def key(self) -> str:
@@ -141,12 +141,23 @@ class Bridge(SharedBridge):
         except FileNotFoundError:
             named = node_at(kernel, f"{self._node}:", "bridge")
             if named is not None:
-                raise VimageError("bridge_name_taken", node=self._node, parent=self.parent) from None
+                raise VimageError("bridge_name_taken", node=self._node,
+                                  parent=self.parent) from None
             return None
         if below.type != "bridge" or below.name != self._node:
             raise VimageError("parent_busy", parent=self.parent,
                               node=below.name or by_id(below.id))
         return below
+
+    def join(self, kernel: Kernel, node: str) -> None:
+        """Join a parent that has come back to the bridge that waited for it."""
+        caps = kernel.if_caps(self.parent)
+        if caps & UNBRIDGEABLE:
+            kernel.if_set_caps(self.parent, caps & ~UNBRIDGEABLE)
+        kernel.if_set_flags(self.parent, set=Iff.UP)
+        kernel.ng_connect(self._ether, "lower", node, "link0")
+        kernel.ng_connect(self._ether, "upper", node, "link1")
+        kernel.ng_ether_set(self._ether, promisc=True, autosrc=False)
 
     def _connect(self, kernel: Kernel) -> None:
         kernel.ng_mkpeer(self._ether, "bridge", "lower", "link0")
@@ -284,3 +295,32 @@ class HostOnlyBridge(SharedBridge):
             with contextlib.suppress(FileNotFoundError):  # a bridge goes with its last hook
                 kernel.ng_shutdown(by_id(node.id))
         return True
+
+
+def reconnect(tools: Tools) -> list[str]:
+    """Look at the parents of all bridges; join those that have come back.
+
+    Returns a line for the log for each parent that has gone or has come back.
+    """
+    lines = []
+    for key, facts in list(tools.journal.shared.items()):
+        if "driver" not in facts or "node" not in facts or facts["foreign"]:
+            continue
+        parent = key.removeprefix("bridge.")
+        bridge = Bridge(parent)
+        try:
+            tools.kernel.if_get(parent)
+        except OSError:
+            if not facts.get("lost"):
+                tools.journal.write_shared(key, {**facts, "lost": True})
+                lines.append(f"{parent}: has gone; its bridge waits for it")
+            continue
+        if facts.get("lost"):
+            try:
+                bridge.join(tools.kernel, by_id(facts["node"]))
+            except OSError as error:
+                lines.append(f"{parent}: is back, but cannot be joined: {error.strerror}")
+                continue
+            tools.journal.write_shared(key, {k: v for k, v in facts.items() if k != "lost"})
+            lines.append(f"{parent}: is back on its bridge")
+    return lines

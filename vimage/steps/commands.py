@@ -42,7 +42,7 @@ class Hook(Step):
     stop_timeout: float
 
     @property
-    def rank(self) -> Rank:  # type: ignore[override]
+    def rank(self) -> Rank:
         return _UNDO_RANK[self.undo_moment]
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class Boot(Step):
     """The boot command, in the jail; ``exec_stop`` takes it down."""
 
     kind: ClassVar[str] = "boot"
-    rank: ClassVar[Rank] = Rank.EXEC_STOP
+    order: ClassVar[Rank] = Rank.EXEC_STOP
     exec_start: str
     exec_stop: str
     start_timeout: float
@@ -95,7 +95,7 @@ class AfterStart(Step):
     """One ``exec_afterstart`` command, in the jail."""
 
     kind: ClassVar[str] = "afterstart"
-    rank: ClassVar[Rank] = Rank.NOTHING
+    order: ClassVar[Rank] = Rank.NOTHING
     command: str
     start_timeout: float
 
@@ -112,7 +112,7 @@ class Service(Step):
     """One rc.d script of the jail: ``onestart``, and ``onestop`` on the way down."""
 
     kind: ClassVar[str] = "service"
-    rank: ClassVar[Rank] = Rank.SERVICE
+    order: ClassVar[Rank] = Rank.SERVICE
     service: str
     start_timeout: float
     stop_timeout: float
@@ -139,7 +139,7 @@ class Program(Step):
     """``command``: a program of the jail that is kept running; TERM, then KILL."""
 
     kind: ClassVar[str] = "command"
-    rank: ClassVar[Rank] = Rank.COMMAND
+    order: ClassVar[Rank] = Rank.COMMAND
     argv: tuple[str, ...]
     stop_timeout: float
 

@@ -30,7 +30,7 @@ class Eiface(Step):
     """
 
     kind: ClassVar[str] = "eiface"
-    rank: ClassVar[Rank] = Rank.EIFACE
+    order: ClassVar[Rank] = Rank.EIFACE
     name: str
     parent: str
     host_only: bool
@@ -97,7 +97,7 @@ class MoveIn(Step):
     """An eiface of ours into the jail's VNET.  It leaves with its node."""
 
     kind: ClassVar[str] = "move"
-    rank: ClassVar[Rank] = Rank.NOTHING
+    order: ClassVar[Rank] = Rank.NOTHING
     name: str
 
     def describe(self) -> str:
@@ -112,7 +112,7 @@ class Whole(Step):
     """A whole interface of the host, in and back out.  Known by driver name and unit."""
 
     kind: ClassVar[str] = "vnet"
-    rank: ClassVar[Rank] = Rank.VNETS
+    order: ClassVar[Rank] = Rank.VNETS
     name: str
     stop_timeout: float
 
@@ -224,7 +224,7 @@ class Addresses(Step):
     """
 
     kind: ClassVar[str] = "addresses"
-    rank: ClassVar[Rank] = Rank.NOTHING
+    order: ClassVar[Rank] = Rank.NOTHING
     addresses: tuple[str, ...]  # "ng0_vj1 192.0.2.2/24"
     routers: tuple[str, ...]
 

@@ -24,7 +24,7 @@ class Jail(Step):
     """The jail itself: VNET, persistent.  Known by jid, name and path."""
 
     kind: ClassVar[str] = "jail"
-    rank: ClassVar[Rank] = Rank.JAIL
+    order: ClassVar[Rank] = Rank.JAIL
     name: str
     path: str
     hostname: str
@@ -88,7 +88,7 @@ class Occupants(Step):
     """
 
     kind: ClassVar[str] = "occupants"
-    rank: ClassVar[Rank] = Rank.OCCUPANTS
+    order: ClassVar[Rank] = Rank.OCCUPANTS
     stop_timeout: float
 
     def describe(self) -> str:
@@ -126,7 +126,7 @@ class Securelevel(Step):
     """The jail's securelevel, raised after its boot command."""
 
     kind: ClassVar[str] = "securelevel"
-    rank: ClassVar[Rank] = Rank.NOTHING
+    order: ClassVar[Rank] = Rank.NOTHING
     level: int
 
     def describe(self) -> str:

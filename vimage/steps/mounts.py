@@ -32,7 +32,7 @@ class Mount(Step):
     """One file system, mounted below the root of a vimage; shared by those who ask for it."""
 
     kind: ClassVar[str] = "mount"
-    rank: ClassVar[Rank] = Rank.MOUNT
+    order: ClassVar[Rank] = Rank.MOUNT
     fstype: str
     source: str
     root: str
@@ -170,7 +170,7 @@ class Fstab(Step):
     """The lines of ``fstab``, read when their turn comes (exec_prepare may write them)."""
 
     kind: ClassVar[str] = "fstab"
-    rank: ClassVar[Rank] = Rank.NOTHING
+    order: ClassVar[Rank] = Rank.NOTHING
     file: str
     root: str
     timeout: float
@@ -201,7 +201,8 @@ def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mou
 
 def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> Mount | None:
     if len(words) < 4:
-        raise VimageError("fstab_line", where=where, why="it needs device, directory, type, options")
+        raise VimageError("fstab_line", where=where,
+                          why="it needs device, directory, type, options")
     source, directory, fstype, text = (_unescape(word) for word in words[:4])
     options: Options = {}
     for option in text.split(","):

@@ -1,0 +1,68 @@
+"""service: the long-running service itself, in the foreground.  rc(8) starts it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import logging.handlers
+import os
+from typing import Any
+
+from vimage import check
+from vimage.commands.context import Context
+from vimage.messages import VimageError
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verbs of this module."""
+    text = "run the service in the foreground (service vimage start does it for you)"
+    parser = verbs.add_parser("service", parents=[common], help=text, description=text)
+    parser.add_argument("--supervised", action="store_true",
+                        help="daemon(8) is the parent: end it together with the service")
+    parser.set_defaults(run=run)
+    for verb, text in (("reload", "read rc.conf again and apply what can be applied live"),
+                       ("reexec", "put the installed version in place of the running service")):
+        parser = verbs.add_parser(verb, parents=[common], help=text, description=text)
+        parser.set_defaults(run=needs_service)
+
+
+def needs_service(context: Context, arguments: argparse.Namespace) -> int:
+    """The service would have answered."""
+    raise VimageError("no_service")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    """Serve."""
+    from vimage.service.daemon import Service, execute_again
+
+    log_to_syslog(context)
+    kernel = context.kernel
+    for problem in check.host(kernel, privileged=context.privileged):
+        raise VimageError(problem)
+    check.load_modules(kernel)
+    processes = context.processes
+
+    async def serve() -> bool:
+        service = Service(kernel, processes, context.log, file=context.file,
+                          supervised=arguments.supervised)
+        return await service.run()
+
+    again = asyncio.run(serve())
+    processes.close()
+    if again:
+        execute_again()
+    return 0
+
+
+def log_to_syslog(context: Context) -> None:
+    """Facility daemon; stderr too where there is no syslogd to listen."""
+    context.log.setLevel(logging.INFO)
+    for address in ("/var/run/log", "/dev/log"):
+        if os.path.exists(address) and not context.simulate:
+            handler = logging.handlers.SysLogHandler(
+                address, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
+            handler.setFormatter(logging.Formatter(f"vimage[{os.getpid()}]: %(message)s"))
+            handler.append_nul = False
+            context.log.addHandler(handler)
+            return

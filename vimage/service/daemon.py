@@ -1,0 +1,351 @@
+"""The long-running service: keeps the vimages as they were asked to be.
+
+One thread, one loop.  It may be killed at any instant: the vimages run on, and the next
+service takes them over from the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from vimage.commands.output import Progress, as_json, line, table
+from vimage.commands.status import row
+from vimage.configuration.load import Loaded, record_macs
+from vimage.engine import Outcome, Result
+from vimage.journal import READY, Record
+from vimage.kernel import Kernel, ProcessId, Processes
+from vimage.messages import VimageError
+from vimage.service import wire
+from vimage.service.health import Health
+from vimage.service.policy import Backoff
+from vimage.service.reading import Reader
+from vimage.service.reload import Reload
+from vimage.service.server import Client, Request, Server
+from vimage.service.watch import Watch, command_of
+from vimage.session import Answer, Session, open_session
+from vimage.steps.bridges import reconnect
+
+#: Seconds of rcshutdown_timeout kept for what comes after vimage.
+RESERVE = 10.0
+
+
+class Service:
+    """The service of one host."""
+
+    def __init__(self, kernel: Kernel, processes: Processes, log: logging.Logger, *,
+                 file: str | None = None, supervised: bool = False) -> None:
+        self.kernel = kernel
+        self.log = log
+        self.supervised = supervised
+        self.session: Session = open_session(kernel, processes, log, privileged=True, parallel=1)
+        self.reader = Reader(kernel, processes, file)
+        self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
+        self.watch = Watch(kernel, self.session.journal.records, self.gone, self._interfaces)
+        self.health = Health(self.session.engine.tools, self.gone)
+        self.backoff: dict[str, Backoff] = {}
+        self.notes: dict[str, str] = {}  # what status says of a vimage besides its state
+        self.failing: dict[str, asyncio.Task[None]] = {}
+        self.listed: tuple[str, ...] = ()  # vimage_list as it was last applied
+        self.ended = asyncio.Event()
+        self.again: bool = False  # execute the installed version in place of this one
+
+    # -- its own life --------------------------------------------------------------------------
+
+    async def run(self) -> bool:
+        """Serve until told to end; True when the service is to be executed anew."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.ended.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._reload_alone()))
+        await self._configure()
+        await self.session.recover()
+        self._take_over()
+        await self.server.open()
+        watching = asyncio.create_task(self.watch.run())
+        self.log.info("serving; %d vimages", len(self.session.journal.records))
+        try:
+            await self.ended.wait()
+        finally:
+            watching.cancel()
+            self.health.close()
+            for task in self.failing.values():
+                task.cancel()
+            await asyncio.gather(watching, *self.failing.values(), return_exceptions=True)
+            await self.server.close()
+            self.session.journal.close()
+        return self.again
+
+    async def _configure(self) -> None:
+        """Read rc.conf.  Without one the vimages that run are looked after all the same."""
+        try:
+            loaded = await self.reader.load()
+        except VimageError as error:
+            self.log.error("%s", error)
+            return
+        self.listed = loaded.configuration.list
+        self.session.set_parallel(loaded.configuration.parallel)
+
+    def _take_over(self) -> None:
+        """Go on with what an earlier service has left running."""
+        for name, record in list(self.session.journal.records.items()):
+            if record.state != READY:
+                continue
+            try:
+                jail = self.kernel.jail_get(record.jid or name)
+            except OSError:
+                self.gone(name, "its jail has gone")
+                continue
+            if jail.dying or jail.name != name:
+                self.gone(name, "its jail has gone")
+                continue
+            process = command_of(record)
+            if process is not None and not self._runs(process):
+                self.gone(name, "its command has ended", broken=False)
+            self._follow(record)
+            self.log.info("%s: taken over, jail %d", name, jail.jid)
+
+    def _runs(self, process: ProcessId) -> bool:
+        try:
+            return self.kernel.process(process.pid) == process  # same pid, same start
+        except OSError:
+            return False
+
+    def _allowed(self, connection: socket.socket) -> bool:
+        """Root, from a process in our own jail: root of a jail that shares / may knock too."""
+        try:
+            uid, jid = self.kernel.peer(connection.fileno())
+            return uid == os.geteuid() and jid == self.kernel.jail_of(os.getpid())
+        except OSError:
+            return False
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self.failing[f"background {id(task)}"] = task
+        task.add_done_callback(lambda t: self.failing.pop(f"background {id(t)}", None))
+
+    # -- requests --------------------------------------------------------------------------------
+
+    async def handle(self, request: Request, client: Client) -> int:
+        """Carry out one request; returns the exit status."""
+        verb = {"start": self._start, "stop": self._stop, "restart": self._restart,
+                "status": self._status, "reload": self._reload, "reexec": self._reexec,
+                "end": self._end}.get(request.verb)
+        if verb is None:
+            client.err(f"vimage: the service knows no {request.verb[:40]!r}\n")
+            return 2
+        try:
+            return await verb(request, client)
+        except VimageError as error:
+            client.err(line(error.problem))
+            return 2
+
+    async def _start(self, request: Request, client: Client) -> int:
+        loaded = await self._load(request)
+        self.listed = loaded.configuration.list
+        return await self._act(request, client, loaded, self.session.start)
+
+    async def _restart(self, request: Request, client: Client) -> int:
+        loaded = await self._load(request)
+        self._unfollow(request.names or list(self.session.journal.records))
+        return await self._act(request, client, loaded, self.session.restart)
+
+    async def _load(self, request: Request) -> Loaded:
+        loaded = await self.reader.load(request.file)
+        record_macs(self.kernel, loaded.configuration)
+        self.session.set_parallel(loaded.configuration.parallel)
+        return loaded
+
+    async def _act(self, request: Request, client: Client, loaded: Loaded,
+                   operation: Any) -> int:
+        names = list(request.names)
+        progress = Progress(request.verb, self.session.how_many(request.verb, loaded, names),
+                            client, rc=request.rc, json=request.json)
+
+        def report(result: Result) -> None:
+            if result.outcome is Outcome.READY:
+                self._follow(self.session.journal.records[result.name])
+            self._log(result)
+            progress(result)
+
+        answer: Answer = await operation(loaded, names, report)
+        return progress.finish(answer)
+
+    async def _stop(self, request: Request, client: Client) -> int:
+        names = list(request.names)
+        loaded = self.reader.loaded
+        for name in names or list(self.failing):
+            task = self.failing.get(name)
+            if task is not None:
+                task.cancel()
+        self._unfollow(names or list(self.session.journal.records))
+        progress = Progress("stop", self.session.how_many("stop", loaded, names), client,
+                            rc=request.rc, json=request.json)
+
+        def report(result: Result) -> None:
+            self._log(result)
+            progress(result)
+
+        if request.shutdown:
+            timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90.0
+            stopping = self.session.shut_down(report, max(timeout - RESERVE, 1.0))
+        else:
+            stopping = self.session.stop(loaded, names, report)
+        status = progress.finish(await stopping)
+        if not names:
+            self._finish()
+        return status
+
+    async def _end(self, request: Request, client: Client) -> int:
+        """The service only; the vimages run on."""
+        self._finish()
+        return 0
+
+    def _finish(self) -> None:
+        if self.supervised:
+            with contextlib.suppress(OSError):
+                os.kill(os.getppid(), signal.SIGTERM)  # daemon(8): do not start another
+        asyncio.get_running_loop().call_soon(self.ended.set)
+
+    async def _status(self, request: Request, client: Client) -> int:
+        loaded = await self.reader.current()
+        records = self.session.journal.records
+        listed = loaded.configuration.list if loaded is not None else ()
+        names = request.names or dict.fromkeys([*listed, *records])
+        rows = [row(self.kernel, name, records.get(name)) for name in names]
+        changed = Reload.changed(loaded, records) if loaded is not None else []
+        for each in rows:
+            each["note"] = self.notes.get(each["name"], "")
+            each["changed"] = each["name"] in changed
+        if request.json:
+            client.out(as_json(rows))
+            return 0
+        if rows:
+            client.out(table([("NAME", "STATE", "JID", "ROOT", "INTERFACES"), *(
+                (r["name"], ", ".join(filter(None, (r["state"], r["note"]))), str(r["jid"] or "-"),
+                 r["root"] or "-", " ".join(r["interfaces"]) or "-") for r in rows)]) + "\n")
+        if changed:
+            client.out(f"rc.conf has changed: {' '.join(changed)} (service vimage reload)\n")
+        return 0
+
+    async def _reload(self, request: Request, client: Client) -> int:
+        before = self.listed
+        loaded = await self._load(request)
+        status = await Reload(self.session, loaded, before).apply(client)
+        self.listed = loaded.configuration.list
+        for record in self.session.journal.records.values():
+            if record.state == READY:
+                self._follow(record)
+        return status
+
+    async def _reload_alone(self) -> None:
+        """SIGHUP: nobody is there to be told."""
+        with contextlib.suppress(VimageError):
+            before, loaded = self.listed, await self.reader.load()
+            await Reload(self.session, loaded, before).apply(LogSink(self.log))
+            self.listed = loaded.configuration.list
+
+    async def _reexec(self, request: Request, client: Client) -> int:
+        client.out("the installed version takes over\n")
+        self.again = True
+        asyncio.get_running_loop().call_soon(self.ended.set)
+        return 0
+
+    def _log(self, result: Result) -> None:
+        for problem in result.problems:
+            self.log.error("%s", problem)
+        if not result.problems:
+            self.log.info("%s: %s", result.name, result.outcome.value)
+
+    # -- what happens behind its back ----------------------------------------------------------------
+
+    def _follow(self, record: Record) -> None:
+        """Watch over a vimage that is ready."""
+        self.notes.pop(record.name, None)
+        self.watch.watch(record)
+        self.health.follow(record)
+
+    def _unfollow(self, names: Any) -> None:
+        for name in names:
+            self.health.forget(name)
+            self.notes.pop(name, None)
+
+    def gone(self, name: str, what: str, *, broken: bool = True) -> None:
+        """A vimage has lost something.  One that is ``broken`` cannot go on and is cleaned
+        up; otherwise it is for ``restart`` to say."""
+        record = self.session.journal.records.get(name)
+        if name in self.failing or record is None or self.session.engine.busy(name):
+            return
+        again = record.configuration.get("restart") == "on-failure"
+        if not broken and not again:
+            if self.notes.get(name) != what:
+                self.notes[name] = what
+                self.log.warning("%s: %s", name, what)
+            return
+        self.health.forget(name)
+        delay = None
+        if again:
+            backoff = self.backoff.setdefault(name, Backoff())
+            delay = backoff.failed(asyncio.get_running_loop().time())
+        then = ("cleaned up" if not again else "left alone after too many failures"
+                if delay is None else f"restarted in {delay:g} s")
+        self.log.warning("%s: %s; %s", name, what, then)
+        task = asyncio.create_task(self._clean_up(name, delay), name=f"clean up {name}")
+        self.failing[name] = task
+        task.add_done_callback(lambda _: self.failing.pop(name, None))
+
+    async def _clean_up(self, name: str, delay: float | None) -> None:
+        result = await self.session.engine.stop_one(name)
+        for problem in result.problems:
+            self.log.error("%s", problem)
+        while delay is not None:
+            self.notes[name] = "to be restarted"
+            await asyncio.sleep(delay)
+            try:
+                loaded = await self.reader.load()
+                answer = await self.session.start(loaded, [name])
+            except VimageError as error:
+                answer = Answer(1, (), (error.problem,))
+            if answer.status == 0:
+                self.notes.pop(name, None)
+                self._follow(self.session.journal.records[name])
+                self.log.info("%s: ready again", name)
+                return
+            for problem in (*answer.problems, *(p for r in answer.results for p in r.problems)):
+                self.log.error("%s", problem)
+            delay = self.backoff[name].failed(asyncio.get_running_loop().time())
+        if result.problems:
+            self.notes[name] = "not cleaned up"
+
+    def _interfaces(self) -> None:
+        """An interface of the host came or went: a parent, or one that is to be moved in."""
+        for text in reconnect(self.session.engine.tools):
+            self.log.warning("%s", text)
+
+
+class LogSink:
+    """Output of a request that nobody made."""
+
+    terminal = False
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def out(self, text: str) -> None:
+        """A line for the log."""
+        self._log.info("%s", text.rstrip())
+
+    def err(self, text: str) -> None:
+        """A line for the log."""
+        self._log.error("%s", text.rstrip())
+
+
+def execute_again() -> None:
+    """Put the installed version in place of this process.  Does not return."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,0 +1,87 @@
+"""Reading rc.conf without making the service wait: the shell is one more command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+from vimage.configuration import rcconf
+from vimage.configuration.load import Loaded, loaded_from
+from vimage.journal import DIRECTORY
+from vimage.kernel import Command, Kernel, Processes
+from vimage.messages import VimageError
+from vimage.steps.work import ENVIRONMENT, finished
+
+#: What load_rc_config reads; a change of any of these is a change of the configuration.
+FILES = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/vimage",
+         "/usr/local/etc/rc.conf.d/vimage", "/etc/defaults/rc.conf")
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+
+
+class Reader:
+    """Reads rc.conf, or ``file`` in its place, and remembers what it said."""
+
+    def __init__(self, kernel: Kernel, processes: Processes, file: str | None) -> None:
+        self._kernel = kernel
+        self._processes = processes
+        self._file = file
+        self._lock = asyncio.Lock()
+        self._signature: Signature | None = None
+        self.loaded: Loaded | None = None
+
+    async def load(self, file: str | None = None) -> Loaded:
+        """Read it now.  Raises VimageError when it cannot be read at all."""
+        file = file or self._file
+        signature = self._sign(file)
+        async with self._lock:
+            loaded = loaded_from(self._kernel, await self._variables(file))
+        self.loaded, self._signature = loaded, signature
+        return loaded
+
+    async def current(self) -> Loaded | None:
+        """What it says now; read again only if a file has changed.  None: unreadable."""
+        if self.loaded is None or self._sign(self._file) != self._signature:
+            with contextlib.suppress(VimageError):
+                return await self.load()
+        return self.loaded
+
+    def _sign(self, file: str | None) -> Signature:
+        return tuple(_stat(path) for path in ((file,) if file else FILES))
+
+    async def _variables(self, file: str | None) -> dict[str, str]:
+        """Two files below the state directory take what the shell says."""
+        answer, said = (f"{self._kernel.path(DIRECTORY)}/rc.{part}" for part in ("out", "err"))
+        argv, path = rcconf.command(file, to=answer)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            os.close(os.open(answer, flags, 0o600))
+            output = os.open(said, flags, 0o600)
+            try:
+                process = await self._processes.start(Command(argv, 0, output, ENVIRONMENT))
+            finally:
+                os.close(output)
+            status = await finished(process, rcconf.TIMEOUT)
+            if status is None:
+                raise VimageError("rcconf_timeout", file=path, seconds=f"{rcconf.TIMEOUT:g}")
+            return rcconf.parse(_content(answer), _content(said), status, path)
+        except OSError as error:
+            raise VimageError("rcconf_unreadable", file=path, why=error.strerror) from error
+        finally:
+            for name in (answer, said):
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+
+
+def _stat(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
