@@ -107,7 +107,8 @@ def test_no_address_left():
 
 def test_a_record_of_another_seed_is_not_heeded():
     record = {"a/0": mac.derive("another", "a", 0, 1)}
-    assert mac.assign([("a", 0)], (), record, seed=UUID).macs == {("a", 0): mac.derive(UUID, "a", 0)}
+    given_out = mac.assign([("a", 0)], (), record, seed=UUID)
+    assert given_out.macs == {("a", 0): mac.derive(UUID, "a", 0)}
 
 
 def test_a_recorded_address_that_somebody_has_is_given_up():

@@ -1,0 +1,121 @@
+"""The table of variables, and the types that read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vimage.configuration import variables
+from vimage.configuration.resolve import _part
+from vimage.model import Vimage
+
+#: Every variable of the specification.
+SPECIFIED = (
+    "vimage_enable", "vimage_list", "vimage_parallel", "vimage_NAME_rootdir",
+    "vimage_NAME_hostname", "vimage_NAME_bridges", "vimage_NAME_vnets", "vimage_NAME_macN",
+    "vimage_NAME_addrN", "vimage_NAME_defaultrouter", "vimage_NAME_defaultrouter6",
+    "vimage_NAME_depend", "vimage_NAME_boot", "vimage_NAME_exec_start",
+    "vimage_NAME_exec_stop", "vimage_NAME_command", "vimage_NAME_afterstart_services",
+    "vimage_NAME_exec_prepare[0..]", "vimage_NAME_exec_prestart[0..]",
+    "vimage_NAME_exec_created[0..]", "vimage_NAME_exec_poststart[0..]",
+    "vimage_NAME_exec_prestop[0..]", "vimage_NAME_exec_poststop[0..]",
+    "vimage_NAME_exec_release[0..]", "vimage_NAME_exec_afterstart[0..]",
+    "vimage_NAME_start_timeout", "vimage_NAME_stop_timeout", "vimage_NAME_health",
+    "vimage_NAME_health_interval", "vimage_NAME_health_timeout", "vimage_NAME_restart",
+    "vimage_NAME_consolelog", "vimage_NAME_fstab", "vimage_NAME_devfs_enable",
+    "vimage_NAME_devfs_ruleset", "vimage_NAME_fdescfs_enable", "vimage_NAME_procfs_enable",
+    "vimage_NAME_mount_enable", "vimage_NAME_set_hostname_allow", "vimage_NAME_sysvipc_allow",
+    "vimage_NAME_enforce_statfs", "vimage_NAME_osrelease", "vimage_NAME_osreldate",
+    "vimage_NAME_securelevel", "vimage_NAME_parameters", "vimage_NAME_rctl",
+    "vimage_NAME_cpus", "vimage_bridge_list", "vimage_bridge_BR_addr", "vimage_bridge_BR_mac",
+    "vimage_mac_seed",
+)
+
+#: Texts that somebody might write.
+TEXTS = st.text(max_size=30) | st.text("0123456789-,./:=%! abcdef\"'\\$(){};\n\0", max_size=30)
+
+
+def test_the_table_is_the_specification():
+    assert sorted(row.form for row in variables.TABLE) == sorted(SPECIFIED)
+
+
+def test_every_row_says_what_it_means():
+    for row in variables.TABLE:
+        assert row.meaning and not row.meaning.endswith("."), row.part
+        assert row.type.allowed, row.part
+
+
+def test_no_part_ends_like_another():
+    """A variable of vimage a_x could otherwise be read as one of vimage a."""
+    parts = [*variables.VIMAGE, *variables.LINK]
+    every = [*parts, *variables.GLOBALS, *(f"bridge_{part}" for part in variables.BRIDGE)]
+    for part in every:
+        tails = [part[match.end():] for match in re.finditer("_", part)]
+        number = "0" if part in variables.NUMBERED else ""
+        assert not [tail for tail in tails if _part(tail) or _part(tail + number)], part
+
+
+def test_reserved_names_are_no_variables():
+    assert not variables.RESERVED & {*variables.GLOBALS, *variables.VIMAGE, *variables.LINK}
+
+
+@pytest.mark.parametrize("row", variables.TABLE, ids=lambda row: row.form)
+@given(text=TEXTS)
+def test_a_type_returns_a_value_or_says_what_is_wrong(row, text):
+    try:
+        row.type.parse(text)
+    except ValueError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("row", [
+    row for row in variables.TABLE
+    if row.part in {field.name for field in dataclasses.fields(Vimage)}
+    and re.fullmatch(r"[0-9]+|YES|NO|network|no", row.default)
+], ids=lambda row: row.part)
+def test_documented_defaults_are_those_of_the_model(row):
+    default = {field.name: field.default for field in dataclasses.fields(Vimage)}[row.part]
+    value = row.type.parse(row.default)
+    assert value == getattr(default, "value", default)
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), [
+    (variables.YES_NO, "yEs", True),
+    (variables.YES_NO, "on", True),
+    (variables.YES_NO, "0", False),
+    (variables.SECONDS, "0.5", 0.5),
+    (variables.SECONDS, "86400", 86400),
+    (variables.PATH, "//j///a/./b/", "/j/a/b"),
+    (variables.PATH, "/", "/"),
+    (variables.PATH, "/with space", "/with space"),
+    (variables.PARENTS, " =em0\t- !em0.1 ", (
+        variables.Parent("=", "em0"), None, variables.Parent("!", "em0.1"))),
+    (variables.MAC, "02:AB:00:00:00:01", "02:ab:00:00:00:01"),
+    (variables.ADDRESSES, "192.0.2.2/24 2001:DB8::0:2/64", ("192.0.2.2/24", "2001:db8::2/64")),
+    (variables.ADDRESSES, "192.0.2.2/31 192.0.2.3/32", ("192.0.2.2/31", "192.0.2.3/32")),
+    (variables.ROUTER4, "No", ""),
+    (variables.ROUTER6, "fe80::1%ng0_a", "fe80::1%ng0_a"),
+    (variables.SHELL, " \n", ""),
+    (variables.ARGV, r"""/bin/x 'a b' "c\"d" $HOME; # e""",
+     ("/bin/x", "a b", 'c"d', "$HOME;", "#", "e")),
+    (variables.CPUS, "5, 0-2,2-3", "0-3,5"),
+    (variables.RULES, "vmemoryuse:deny=1g pcpu:sigterm=50/process",
+     ("vmemoryuse:deny=1g", "pcpu:sigterm=50/process")),
+    (variables.PARAMETERS, "allow.raw_sockets; children.max=5 allow.nochflags allow.quotas=0", {
+        "allow.raw_sockets": True, "children.max": "5", "allow.chflags": False,
+        "allow.quotas": False}),
+    (variables.RESTART, "On-Failure", "on-failure"),
+])
+def test_values(kind, text, value):
+    assert kind.parse(text) == value
+
+
+@given(st.sets(st.integers(0, 60), min_size=1))
+def test_cpu_lists(numbers):
+    text = variables.ranges(numbers)
+    assert variables.CPUS.parse(",".join(map(str, sorted(numbers, reverse=True)))) == text
+    assert variables.CPUS.parse(text) == text
