@@ -41,6 +41,10 @@ class Iff(enum.IntFlag):
     PPROMISC = 0x20000
 
 
+#: Neither set nor cleared.
+NO_FLAGS = Iff(0)
+
+
 class Cap(enum.IntFlag):
     """Interface capabilities, net/if.h (IFCAP_*)."""
 
@@ -149,6 +153,12 @@ class Vnet(Protocol):
         Errors: EEXIST there is one; ENETUNREACH the gateway is on no connected network.
         """
 
+    def remove_address(self, name: str, address: str) -> None:
+        """SIOCDIFADDR, SIOCDIFADDR_IN6.
+
+        Errors: ENXIO no such interface; EADDRNOTAVAIL it has no such address.
+        """
+
     def rename(self, name: str, new: str) -> None:
         """SIOCSIFNAME inside.  Errors: ENXIO no such interface; EEXIST the name is taken."""
 
@@ -222,18 +232,20 @@ class Kernel(Protocol):
     def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
         """NGM_MKPEER: a new node of ``type`` whose ``peer_hook`` is joined to ``hook`` of ``path``.
 
-        Errors: ENOENT no such node; EEXIST the hook is taken; ENXIO the kernel has no
-        such type; EINVAL a hook name that the type does not know.
+        Errors: ENOENT no such node, or no module for the type; EEXIST the hook is taken;
+        EINVAL a hook name that the type does not know (an eiface says EPFNOSUPPORT), or a
+        type whose nodes cannot be made.
         """
 
     def ng_name(self, path: str, name: str) -> None:
-        """NGM_NAME.  Errors: ENOENT no such node; EADDRINUSE another node has that name."""
+        """NGM_NAME.  Errors: ENOENT no such node; EADDRINUSE another node has that name;
+        EINVAL a name with "." or ":", or one like an id."""
 
     def ng_connect(self, path: str, hook: str, peer: str, peer_hook: str) -> None:
         """NGM_CONNECT.  Errors: ENOENT no such node; EEXIST a hook is taken."""
 
     def ng_rmhook(self, path: str, hook: str) -> None:
-        """NGM_RMHOOK.  Errors: ENOENT no such node or hook."""
+        """NGM_RMHOOK; a hook that is not there is no error.  Errors: ENOENT no such node."""
 
     def ng_shutdown(self, path: str) -> None:
         """NGM_SHUTDOWN.  An eiface takes its interface with it, wherever that is; an
@@ -275,9 +287,10 @@ class Kernel(Protocol):
         addresses do not count.  Errors: ENXIO no such interface."""
 
     def if_rename(self, name: str, new: str) -> None:
-        """SIOCSIFNAME.  Errors: ENXIO no such interface; EEXIST the name is taken."""
+        """SIOCSIFNAME.  Errors: ENXIO no such interface; EEXIST the name is taken; EINVAL no
+        name (empty, or longer than 15 octets)."""
 
-    def if_set_flags(self, name: str, *, set: Iff = Iff(0), clear: Iff = Iff(0)) -> None:
+    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
         """SIOCSIFFLAGS.  Errors: ENXIO no such interface."""
 
     def if_set_mtu(self, name: str, mtu: int) -> None:
@@ -299,7 +312,8 @@ class Kernel(Protocol):
     def if_vmove(self, name: str, jid: int) -> None:
         """SIOCSIFVNET: move an interface of the host into the VNET of a jail.
 
-        Errors: ENXIO no such interface or jail; EEXIST the jail has one of that name.
+        Errors: ENXIO no such interface or jail; EEXIST the jail has one of that name, or
+        no VNET of its own.
         """
 
     def if_reclaim(self, name: str, jid: int) -> None:
@@ -320,12 +334,13 @@ class Kernel(Protocol):
         type (sysctl security.jail.param).  ``vnet`` is given as the text "new".
 
         Errors (JailError): EEXIST a jail has that name; ENOENT the path is missing;
-        ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value.
+        ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value; EPERM more
+        children than the parent's ``children.max``.
         """
 
     def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
         """jail_set(2) with JAIL_UPDATE.  Errors (JailError): ENOENT no such jail; EINVAL
-        as in ``jail_create``; EPERM a securelevel lower than the present one."""
+        as in ``jail_create``; EPERM a securelevel lower than the host's."""
 
     def jail_get(self, jail: int | str) -> Jail:
         """The jail of that jid or name, also one that is dying (JAIL_DYING).  A living
@@ -345,6 +360,22 @@ class Kernel(Protocol):
         """Send a signal (0: only ask) to every process of the jail, from inside it
         (kill(2) with -1).  True when there was one.  Errors: ENOENT no such jail."""
 
+    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
+        """Run the jail's processes on these CPUs only (cpuset_setaffinity(2),
+        CPU_WHICH_JAIL).  Errors: ENOENT no such jail; EINVAL a CPU that is not there."""
+
+    def rctl_add(self, rule: str) -> None:
+        """rctl_add_rule(2), ``jail:NAME:resource:action=amount``.
+
+        Errors: ENOSYS the kernel keeps no account (kern.racct.enable); EINVAL a bad rule.
+        """
+
+    def rctl_remove(self, filter: str) -> None:
+        """rctl_remove_rule(2): every rule that ``filter`` (``jail:NAME:``) matches.
+
+        Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account.
+        """
+
     def jail_tcp_drop(self, jid: int) -> int:
         """Drop every TCP connection of the jail's VNET (sysctl net.inet.tcp.drop);
         returns how many.  Errors: ENOENT no such jail."""
@@ -356,7 +387,8 @@ class Kernel(Protocol):
         host's directory ``root``, opened component by component, no link followed below
         ``root``.  The caller closes it.
 
-        Errors: ENOENT; ENOTDIR; ELOOP or EMLINK a component is a symbolic link.
+        Errors: ENOENT; ENOTDIR; ELOOP or EMLINK a component is a symbolic link; EINVAL a
+        component is "..".
         """
 
     def mount(self, fstype: str, directory: int, options: Mapping[str, str | None]) -> str:
@@ -369,7 +401,10 @@ class Kernel(Protocol):
         """
 
     def unmount(self, fsid: str, *, force: bool = False) -> None:
-        """unmount(2) with MNT_BYFSID.  Errors: ENOENT not mounted; EBUSY in use and not ``force``."""
+        """unmount(2) with MNT_BYFSID.
+
+        Errors: ENOENT not mounted; EBUSY in use and not ``force``.
+        """
 
     def filesystem_of(self, directory: int) -> Mount:
         """fstatfs(2): the file system that an open directory is on.  Opened anew after a

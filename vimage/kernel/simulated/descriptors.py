@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Mounted
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -15,6 +17,9 @@ def open_below(root: str, path: str) -> int:
     for part in path.split("/"):
         if part in ("", "."):
             continue
+        if part == "..":
+            os.close(here)
+            fail(errno.EINVAL, path)
         try:
             step = os.open(part, _FLAGS | os.O_NOFOLLOW, dir_fd=here)
         except NotADirectoryError:
@@ -34,6 +39,8 @@ def _complain_of_link(part: str, directory: int) -> None:
 
 def name_of(descriptor: int) -> str:
     """Where an open directory is now."""
+    if os.fstat(descriptor).st_nlink == 0:
+        fail(errno.ENOENT)
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:

@@ -126,6 +126,10 @@ class Hand:
             self.state.put(Sysctl("kenv.modules", " ".join(
                 name for name in names if name != module)))
 
+    def put_in_jail(self, pid: int, jid: int) -> None:
+        """A real process of this machine counts as one of a jail."""
+        self.set_sysctl(f"kenv.jail.{pid}", jid)
+
     def shut_down_node(self, path: str) -> None:
         """``ngctl shutdown``."""
         with self.state.operation():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal as signals
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from vimage.kernel.simulated import (
     addresses, descriptors, interfaces, jails, machine, mounts, netgraph,
 )
 from vimage.kernel.simulated.errors import fail
+from vimage.kernel.simulated.events import SimulatedEvents
 from vimage.kernel.simulated.furnish import INTERFACES, furnish
 from vimage.kernel.simulated.paths import Paths
 from vimage.kernel.simulated.records import Iface, Node, Task
@@ -219,10 +221,10 @@ class SimulatedKernel:
 
     @operation
     def if_reclaim(self, name: str, jid: int) -> None:
+        if self.state.iface_named.get((0, name)):
+            fail(errno.EEXIST, name)
         jail = jails.require_vnet(self.state, jid)
         iface = interfaces.find(self.state, jail.vnet, name)
-        if jail.vnet == 0:
-            fail(errno.EEXIST, name)
         interfaces.move(self.state, iface, 0)
 
     @operation
@@ -297,6 +299,24 @@ class SimulatedKernel:
         found = self.state.ruleset(ruleset)
         return found.rules if found else 0
 
+    # -- noticing ------------------------------------------------------------------
+
+    @operation
+    def events(self) -> SimulatedEvents:
+        return SimulatedEvents(self.state)
+
+    @operation
+    def ng_fingerprint(self) -> bytes:
+        listed = [netgraph.describe(self.state, node) for node in self.state.nodes()]
+        return hashlib.sha256(repr(listed).encode()).digest()
+
+    @operation
+    def peer(self, socket: int) -> tuple[int, int]:
+        pid, uid = machine.peer(socket)
+        if not machine.start_of(pid):
+            return uid, -1
+        return uid, jails.of_real_process(self.state, pid)
+
     # -- processes -----------------------------------------------------------------
 
     @operation
@@ -330,7 +350,7 @@ class SimulatedKernel:
         task = self.state.task(pid)
         if task is None and not machine.start_of(pid):
             fail(errno.ESRCH, str(pid))
-        return task.jid if task else 0
+        return task.jid if task else jails.of_real_process(self.state, pid)
 
 
 class SimulatedVnet:

@@ -189,9 +189,7 @@ def _ether_detach(state: State, iface: Iface) -> None:
 def rename(state: State, vnet: int, name: str, new: str) -> None:
     """SIOCSIFNAME; an ether node follows if it can."""
     iface = find(state, vnet, name)
-    if len(new) > NAME_LIMIT:
-        fail(errno.ENAMETOOLONG, new)
-    if not new:
+    if not 0 < len(new.encode()) <= NAME_LIMIT:
         fail(errno.EINVAL, new)
     if new == name:
         return
@@ -206,6 +204,8 @@ def rename(state: State, vnet: int, name: str, new: str) -> None:
 def set_flags(state: State, iface: Iface, set: int, clear: int) -> None:
     """SIOCSIFFLAGS: the driver runs while the interface is up."""
     wanted = (iface.flags | set) & ~clear
+    if wanted == iface.flags:
+        return
     flags = iface.flags & CANNOT_CHANGE | wanted & ~CANNOT_CHANGE
     if wanted & Iff.PPROMISC:
         flags |= Iff.PROMISC

@@ -145,7 +145,10 @@ def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> int:
 
 
 def _root(paths: Paths, path: str) -> str:
-    found = paths.resolve(path)
+    try:
+        found = paths.resolve(path)
+    except OSError as error:
+        fail_in_words(error.errno or errno.ENOENT)
     if not os.path.isdir(paths.real(found)):
         fail_in_words(errno.ENOTDIR)
     return found
@@ -330,6 +333,12 @@ def owned_by_the_dead(state: State, mine: str) -> list[tuple[str, int | str]]:
     """What is left of real processes that have ended."""
     return [thing for thing, owner in state.owned.items()
             if owner != mine and not machine.alive(owner)]
+
+
+def of_real_process(state: State, pid: int) -> int:
+    """The jail of a process of the machine: the host, unless a test says otherwise."""
+    said = state.sysctl(f"kenv.jail.{pid}")
+    return int(said.value) if said else 0
 
 
 def seed_counters(state: State) -> None:

@@ -35,7 +35,7 @@ def mount(state: State, paths: Paths, fstype: str, directory: str,
           options: Mapping[str, str | None]) -> Mounted:
     """nmount(2) onto a directory of the host."""
     if fstype not in _OWN:
-        fail(errno.ENODEV, fstype)
+        fail_in_words(errno.ENODEV)
     _check_options(fstype, options)
     number = state.next("mount")
     source = _source(paths, fstype, options)
@@ -63,10 +63,13 @@ def _source(paths: Paths, fstype: str, options: Mapping[str, str | None]) -> str
         return fstype
     source = options.get("from") or options.get("target")
     if not source:
-        fail(errno.EINVAL, "from")
-    resolved = paths.resolve(source)
+        fail_in_words(errno.EINVAL)
+    try:
+        resolved = paths.resolve(source)
+    except OSError as error:
+        fail_in_words(error.errno or errno.ENOENT)
     if fstype == "nullfs" and not os.path.isdir(paths.real(resolved)):
-        fail(errno.EINVAL, source)
+        fail_in_words(errno.EINVAL)
     return source
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import operator
 import os
 import re
 import signal as signals
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from vimage.kernel.simulated import rcconf, script
 from vimage.kernel.simulated.errors import fail
@@ -55,8 +56,7 @@ class Running:
     root: str  # the host's directory that is its root
     environment: Mapping[str, str]
     output: int | None
-    depth: int = 0
-    children: list[int] = field(default_factory=list)
+    status: int = 0  # $?
 
     def write(self, text: str) -> None:
         if self.output is not None:
@@ -123,7 +123,9 @@ async def run_script(process: Running, text: str) -> int:
         for command in commands:
             if (command.after == "&&" and status) or (command.after == "||" and not status):
                 continue
-            status = await _simple(process, command.words)
+            process.status = status
+            status = await _simple(process, tuple(
+                str(status) if word == "$?" else word for word in command.words))
     except Exit as end:
         return end.status
     return status
@@ -155,7 +157,7 @@ async def _false(process: Running, args: tuple[str, ...]) -> int:
 
 
 async def _exit(process: Running, args: tuple[str, ...]) -> int:
-    raise Exit(int(args[0]) & 0xFF if args and args[0].isdecimal() else 0)
+    raise Exit(int(args[0]) & 0xFF if args and args[0].isdecimal() else process.status)
 
 
 async def _echo(process: Running, args: tuple[str, ...]) -> int:
@@ -185,13 +187,34 @@ async def _trap(process: Running, args: tuple[str, ...]) -> int:
     return 0
 
 
+async def _test(process: Running, args: tuple[str, ...]) -> int:
+    """test(1): numbers, texts and files."""
+    words = args[:-1] if args[-1:] == ("]",) else args
+    if len(words) == 2 and words[0] in ("-e", "-f", "-d", "-r", "-x"):
+        return 0 if process.file(words[1]) else 1
+    if len(words) == 3 and words[1] in COMPARISONS:
+        try:
+            return 0 if COMPARISONS[words[1]](int(words[0]), int(words[2])) else 1
+        except ValueError:
+            return 2
+    if len(words) == 3 and words[1] in ("=", "!="):
+        return 0 if (words[0] == words[2]) == (words[1] == "=") else 1
+    return 0 if words and words[-1] and words[0] != "-z" else 1
+
+
+COMPARISONS: dict[str, Callable[[int, int], bool]] = {
+    "-eq": operator.eq, "-ne": operator.ne, "-lt": operator.lt, "-le": operator.le,
+    "-gt": operator.gt, "-ge": operator.ge,
+}
+
+
 async def _exec(process: Running, args: tuple[str, ...]) -> int:
     raise Exit(await _simple(process, args) if args else 0)
 
 
 BUILTINS: dict[str, Builtin] = {
     "true": _true, ":": _true, "false": _false, "exit": _exit, "echo": _echo,
-    "sleep": _sleep, "trap": _trap, "exec": _exec,
+    "sleep": _sleep, "trap": _trap, "exec": _exec, "[": _test, "test": _test,
 }
 
 

@@ -27,9 +27,10 @@ class State:
         self._mutex = threading.RLock()
         self._depth = 0
         self._changes: list[Change] = []
-        self._forget()
         self._log = Log(directory, self._learn, self._forget)
+        self._forget()
         self.ended: list[Callable[[Task, int], None]] = []  # called when a process ends
+        self.changed: list[Callable[[Record | None, Record | None], None]] = []  # old, new
 
     def _forget(self) -> None:
         self._tables: dict[str, dict[Key, Record]] = {table: {} for table in TYPES}
@@ -190,9 +191,11 @@ class State:
             self._unindex(old, record)
         if record is None:
             self._tables[table].pop(key, None)
-            return
-        self._tables[table][key] = record
-        self._index(record, old)
+        else:
+            self._tables[table][key] = record
+            self._index(record, old)
+        for tell in self.changed:
+            tell(old, record)
 
     def _index(self, new: Record, old: Record | None) -> None:
         if isinstance(new, Node):

@@ -1,0 +1,1 @@
+"""The contract of ``vimage.kernel``, carried out on every host there is."""

@@ -1,0 +1,124 @@
+"""What a contract test needs of a host beside the operations that it tests."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from abc import ABC, abstractmethod
+
+from tests.lib import snapshot
+from vimage.kernel import Kernel, NgNode, Processes, Vnet
+
+_series = itertools.count(1)
+
+
+class Host(ABC):
+    """Makes expendable things on a host, and takes them away again."""
+
+    kernel: Kernel
+    processes: Processes
+
+    def begin(self) -> None:
+        self._undo = contextlib.ExitStack()
+        self._before = snapshot.take(self.kernel)
+
+    def close(self) -> list[str]:
+        """Undo everything; what differs from before, in words."""
+        self._undo.close()
+        left = snapshot.difference(self._before, snapshot.take(self.kernel))
+        self.shut()
+        return left
+
+    @abstractmethod
+    def shut(self) -> None:
+        """Close what the host itself has open."""
+
+    # -- names ---------------------------------------------------------------------
+
+    def name(self, prefix: str) -> str:
+        """A name that nothing has."""
+        return f"{prefix}{os.getpid() % 10000}x{next(_series)}"
+
+    # -- netgraph ------------------------------------------------------------------
+
+    def on_close(self, function, *args) -> None:
+        """Call at the end of the test; an OSError means that it was done already."""
+        def attempt() -> None:
+            with contextlib.suppress(OSError):
+                function(*args)
+        self._undo.callback(attempt)
+
+    def node(self, type: str, peer_hook: str) -> NgNode:
+        """A node of that type on a hook of this process's own socket node."""
+        hook = self.name("h")
+        self.kernel.ng_mkpeer(".:", type, hook, peer_hook)
+        node = self.kernel.ng_node(f".:{hook}")
+        self.on_close(self.kernel.ng_shutdown, address(node))
+        return node
+
+    def bridge(self) -> NgNode:
+        return self.node("bridge", "link0")
+
+    def eiface(self) -> tuple[NgNode, str]:
+        """An eiface node and the name of its interface."""
+        node = self.node("eiface", "ether")
+        return node, self.kernel.ng_eiface_ifname(address(node))
+
+    @abstractmethod
+    def parent(self) -> str:
+        """An Ethernet interface of the host that is not an eiface, with an ether node."""
+
+    @abstractmethod
+    def vlan(self, parent: str) -> str:
+        """A VLAN over an interface; its name."""
+
+    # -- jails -----------------------------------------------------------------------
+
+    @abstractmethod
+    def root(self) -> str:
+        """A new directory of the host for a jail's root, with a /bin/sh that runs."""
+
+    def jail(self, **parameters) -> int:
+        """A VNET jail that persists."""
+        given = {"name": self.name("j"), "path": self.root(), "vnet": "new", "persist": True,
+                 **{name.replace("__", "."): value for name, value in parameters.items()}}
+        jid = self.kernel.jail_create({k: v for k, v in given.items() if v is not None})
+        self.on_close(self.remove, jid)
+        return jid
+
+    def remove(self, jid: int) -> None:
+        """Remove a jail and see it freed."""
+        self.kernel.jail_remove(jid)
+        self.freed(jid)
+
+    @abstractmethod
+    def freed(self, jid: int) -> None:
+        """Come back when the kernel has freed a jail (VNETs are freed a little later)."""
+
+    def vnet(self, jid: int) -> Vnet:
+        vnet = self.kernel.vnet(jid)
+        self.on_close(vnet.close)
+        return vnet
+
+    @abstractmethod
+    def hold_tcp(self, jid: int) -> None:
+        """A TCP connection of the jail's VNET whose peer outside holds it open."""
+
+    @abstractmethod
+    def kld_load_at_securelevel(self, level: int, module: str) -> int:
+        """The errno of ``kld_load`` where the securelevel is that high."""
+
+    # -- files ---------------------------------------------------------------------------
+
+    def file(self, path: str) -> str:
+        """Where this process finds a file of the host."""
+        return self.kernel.path(path)
+
+    @abstractmethod
+    def run(self, main):
+        """Run a coroutine."""
+
+
+def address(node: NgNode) -> str:
+    return f"[{node.id:x}]:"

@@ -1,0 +1,58 @@
+"""The simulated host, as the contract tests want it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from tests.contract.any_host import Host
+from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated.virtual_time import run
+
+
+class SimulatedHost(Host):
+    def __init__(self, directory) -> None:
+        self.kernel = SimulatedKernel.create(directory)
+        self.kernel.kld_load("ng_ether")
+        self.hand = Hand(self.kernel)
+        self.processes = SimulatedProcesses(self.kernel)
+        self.begin()
+
+    def shut(self) -> None:
+        self.processes.close()
+        self.kernel.close()
+
+    def parent(self) -> str:
+        name = self.name("em")
+        self.hand.attach(name, "02:00:00:00:00:99")
+        self.on_close(self.hand.detach, name)
+        return name
+
+    def vlan(self, parent: str) -> str:
+        self.hand.use(parent, f"vlan {parent}.7")
+        return f"{parent}.7"
+
+    def root(self) -> str:
+        path = f"/usr/jail/{self.name('r')}"
+        os.mkdir(self.file(path))
+        self.on_close(shutil.rmtree, self.file(path))
+        return path
+
+    def freed(self, jid: int) -> None:
+        pass
+
+    def hold_tcp(self, jid: int) -> None:
+        self.hand.hold_tcp(jid)
+
+    def kld_load_at_securelevel(self, level: int, module: str) -> int:
+        self.hand.set_sysctl("kern.securelevel", level)
+        try:
+            self.kernel.kld_load(module)
+        except OSError as error:
+            return error.errno or 0
+        finally:
+            self.hand.set_sysctl("kern.securelevel", -1)
+        return 0
+
+    def run(self, main):
+        return run(main)

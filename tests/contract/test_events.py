@@ -1,0 +1,124 @@
+"""What the kernel tells by itself, and who is at the other end of a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import socket
+
+import pytest
+
+from tests.contract.expect import fails
+from tests.contract.registry import contract
+from vimage.kernel import Command
+
+LONG_ENOUGH = 30
+
+
+@pytest.fixture
+def events(host):
+    events = host.kernel.events()
+    host.on_close(events.close)
+    return events
+
+
+def told(events):
+    """What the kernel has told, as soon as there is something."""
+    readable, _, _ = select.select([events.fileno()], [], [], LONG_ENOUGH)
+    assert readable
+    return events.read()
+
+
+@contract("events")
+@contract("Events.fileno")
+@contract("Events.read")
+def test_nothing_has_happened(events):
+    events.read()
+    assert select.select([events.fileno()], [], [], 0) == ([], [], [])
+    assert events.read() == []
+
+
+@contract("Events.read")
+def test_an_interface_came_and_went(host, events):
+    _, name = host.eiface()
+    assert ("interface", 0) in told(events)
+    host.kernel.if_vmove(name, host.jail())
+    assert ("interface", 0) in told(events)
+
+
+@contract("Events.watch_process")
+def test_a_process_ended(host, events):
+    async def main():
+        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        events.watch_process(process.id.pid)
+        process.kill(15)
+        await process.wait()
+        return process.id.pid
+
+    pid = host.run(main())
+    assert ("process", pid) in told(events)
+
+
+@contract("Events.watch_process", errno.ESRCH)
+def test_a_process_that_is_not_there_cannot_be_watched(host, events):
+    with fails(errno.ESRCH):
+        events.watch_process(99_999_999)
+
+
+@contract("Events.watch_jail")
+def test_a_jail_can_be_watched_on_every_kernel(host, events):
+    jid = host.jail()
+    events.watch_jail(jid)
+    host.remove(jid)
+    if host.kernel.sysctl("kern.osreldate") >= 1_500_100:
+        assert ("jail", jid) in told(events)
+
+
+@contract("Events.close")
+def test_close_twice(events):
+    events.close()
+    events.close()
+
+
+@contract("ng_fingerprint")
+def test_the_fingerprint_differs_with_the_nodes(host):
+    before = host.kernel.ng_fingerprint()
+    assert host.kernel.ng_fingerprint() == before
+    host.bridge()
+    assert host.kernel.ng_fingerprint() != before
+
+
+@contract("peer")
+def test_the_other_end_of_a_socket(host, tmp_path):
+    del tmp_path
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        uid, jid = host.kernel.peer(ours.fileno())
+    assert (uid, jid) == (0, 0)
+
+
+@contract("peer")
+def test_the_other_end_of_a_connection(host):
+    path = host.file(f"{host.root()}/s")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(path)
+        server.listen()
+        client.connect(path)
+        connection, _ = server.accept()
+        with connection:
+            assert host.kernel.peer(connection.fileno()) == (0, 0)
+    os.unlink(path)
+
+
+def test_events_can_be_awaited(host, events):
+    async def main():
+        loop = asyncio.get_running_loop()
+        heard = loop.create_future()
+        loop.add_reader(events.fileno(), lambda: heard.done() or heard.set_result(None))
+        host.eiface()
+        await heard
+        loop.remove_reader(events.fileno())
+
+    host.run(main())

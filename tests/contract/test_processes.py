@@ -1,0 +1,128 @@
+"""Commands on the host and in jails."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+
+import pytest
+
+from tests.contract.expect import fails
+from tests.contract.registry import contract
+from vimage.kernel import Command
+
+
+def outcome(host, argv, **given):
+    """Run a command to its end: (exit status, output)."""
+    async def main():
+        read, write = os.pipe()
+        try:
+            process = await host.processes.start(Command(argv, output=write, **given))
+        finally:
+            os.close(write)
+        with os.fdopen(read, "rb") as output:
+            status = await process.wait()
+            return status, output.read().decode()
+
+    return host.run(main())
+
+
+@contract("Processes.start")
+@contract("Process.wait")
+@pytest.mark.parametrize(("text", "status"), [
+    ("true", 0), ("false", 1), ("exit 7", 7), ("true; exit 255", 255), ("false || true", 0),
+    ("false && true", 1), ("exit 3\ntrue", 3),
+])
+def test_exit_status(host, text, status):
+    assert outcome(host, ["/bin/sh", "-c", text]) == (status, "")
+
+
+@contract("Processes.start")
+def test_output(host):
+    assert outcome(host, ["/bin/sh", "-c", "echo one; echo two"]) == (0, "one\ntwo\n")
+
+
+@contract("Processes.start")
+def test_in_a_jail(host):
+    jid = host.jail()
+    assert outcome(host, ["/bin/sh", "-c", "echo inside"], jid=jid) == (0, "inside\n")
+
+
+@contract("Processes.start")
+def test_a_program_is_looked_up_in_path(host):
+    assert outcome(host, ["sh", "-c", "exit 4"]) == (4, "")
+    assert outcome(host, ["sh", "-c", "exit 4"], jid=host.jail()) == (4, "")
+
+
+@contract("Processes.start", errno.ENOENT)
+@pytest.mark.parametrize("program", ["/no/such/program", "no-such-program"])
+def test_no_such_program(host, program):
+    with fails(errno.ENOENT):
+        outcome(host, [program])
+    with fails(errno.ENOENT):
+        outcome(host, [program], jid=host.jail())
+
+
+@contract("Processes.start", errno.ENOENT)
+def test_no_such_jail(host):
+    with fails(errno.ENOENT):
+        outcome(host, ["/bin/sh", "-c", "true"], jid=999_998)
+
+
+@contract("Processes.start", errno.EACCES)
+def test_a_file_that_is_no_program(host):
+    root = host.root()
+    with open(host.file(f"{root}/plain"), "w"):
+        pass
+    with fails(errno.EACCES):
+        outcome(host, ["/plain"], jid=host.jail(path=root))
+
+
+@contract("Process.kill")
+@pytest.mark.parametrize("signal", [9, 15])
+def test_a_command_that_is_killed(host, signal):
+    async def main():
+        process = await host.processes.start(Command(["/bin/sh", "-c", "sleep 1000"]))
+        process.kill(signal)
+        status = await process.wait()
+        process.kill(signal)
+        return status
+
+    assert host.run(main()) == 128 + signal
+
+
+@contract("Process.wait")
+def test_several_wait_and_ask_again(host):
+    async def main():
+        process = await host.processes.start(Command(["/bin/sh", "-c", "exit 5"]))
+        together = await asyncio.gather(process.wait(), process.wait())
+        return [*together, await process.wait()]
+
+    assert host.run(main()) == [5, 5, 5]
+
+
+@contract("Process.wait")
+def test_a_wait_that_is_given_up_leaves_the_command_alone(host):
+    async def main():
+        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(process.wait(), 0.01)
+        process.kill(15)
+        return await process.wait()
+
+    assert host.run(main()) == 128 + 15
+
+
+@contract("Processes.close")
+def test_what_was_started_runs_on(host):
+    jid = host.jail()
+
+    async def main():
+        return (await host.processes.start(Command(["/bin/sleep", "1000"], jid))).id
+
+    started = host.run(main())
+    host.processes.close()
+    assert host.kernel.process(started.pid) == started
+    assert host.kernel.jail_of(started.pid) == jid
+    assert host.kernel.jail_kill(jid, 9) is True

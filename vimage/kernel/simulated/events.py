@@ -1,0 +1,85 @@
+"""What the simulated kernel tells by itself (see ``vimage.kernel.Events``).
+
+Told at once is what this process does; what other processes do is noticed with the next
+operation, since nobody looks at the state file in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from vimage.kernel.simulated import machine
+from vimage.kernel.simulated.errors import fail
+from vimage.kernel.simulated.records import Iface, Prison, Record, Task
+from vimage.kernel.simulated.state import State
+
+#: The first kernel that has EVFILT_JAIL.
+WITH_JAIL_EVENTS = 1_500_000
+
+
+class SimulatedEvents:
+    """A pipe that is readable when something has happened."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._processes: set[int] = set()
+        self._jails: set[int] = set()
+        self._happened: list[tuple[str, int]] = []
+        state.changed.append(self._notice)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def watch_process(self, pid: int) -> None:
+        with self._state.operation():
+            if self._state.task(pid) is None:
+                if not machine.start_of(pid):
+                    fail(errno.ESRCH, str(pid))
+                return
+            self._processes.add(pid)
+
+    def watch_jail(self, jid: int) -> None:
+        with self._state.operation():
+            release = self._state.sysctl("kern.osreldate")
+            if release is not None and int(release.value) >= WITH_JAIL_EVENTS:
+                self._jails.add(jid)
+
+    def read(self) -> list[tuple[str, int]]:
+        with self._state.operation():  # learns what others did
+            happened, self._happened = self._happened, []
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                pass
+        return happened
+
+    def close(self) -> None:
+        if self._read < 0:
+            return
+        self._state.changed.remove(self._notice)
+        os.close(self._read)
+        os.close(self._write)
+        self._read = self._write = -1
+
+    def _notice(self, old: Record | None, new: Record | None) -> None:
+        if isinstance(old, Task) and new is None and old.pid in self._processes:
+            self._processes.discard(old.pid)
+            self._tell("process", old.pid)
+        elif isinstance(old, Prison) and old.jid in self._jails and (
+                not isinstance(new, Prison) or new.dying):
+            self._jails.discard(old.jid)
+            self._tell("jail", old.jid)
+        elif _on_host(old) != _on_host(new):
+            self._tell("interface", 0)
+
+    def _tell(self, kind: str, number: int) -> None:
+        if (kind, number) not in self._happened:
+            self._happened.append((kind, number))
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b".")
+
+
+def _on_host(record: Record | None) -> bool:
+    return isinstance(record, Iface) and record.vnet == 0
