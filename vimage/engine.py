@@ -224,9 +224,10 @@ class Engine:
         try:
             more = await step.do(Work(self.tools, record, entry))
         except VimageError as error:
-            raise StepFailed(record.name, step, str(error)) from error
+            raise StepFailed(record.name, str(error)) from error
         except OSError as error:
-            raise StepFailed(record.name, step, error.strerror or str(error)) from error
+            why = f"{step.describe() or step.kind}: {error.strerror or error}"
+            raise StepFailed(record.name, why) from error
         entry.state = DONE
         return more or []
 
@@ -273,9 +274,8 @@ class Engine:
 class StepFailed(VimageError):
     """A step of a vimage failed: which vimage, which step, why."""
 
-    def __init__(self, name: str, step: Step, why: str) -> None:
-        super().__init__(Problem.of("step_failed", vimage=name, name=name,
-                                    step=step.describe() or step.kind, why=why))
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(Problem.of("step_failed", vimage=name, name=name, why=why))
 
 
 def with_dependencies(names: Iterable[str], vimages: Mapping[str, Vimage]) -> list[str]:

@@ -29,7 +29,7 @@ MESSAGES: dict[str, Message] = {
         "not everything was stopped within {seconds} s: {names}",
         "rcshutdown_timeout, less ten seconds, is what all vimages have to stop at shutdown."),
     "not_healthy": Message(
-        "health: not healthy within {seconds} s: {why}",
+        "not healthy within {seconds} s: {why}",
         "The vimage is ready only when its health command succeeds."),
     # -- configuration -----------------------------------------------------------------
     "rcconf_unreadable": Message(
@@ -221,7 +221,7 @@ MESSAGES: dict[str, Message] = {
         "it described has to be taken down by hand (jls, ngctl list, mount)."),
     # -- steps ---------------------------------------------------------------------------
     "step_failed": Message(
-        "{name}: {step}: {why}",
+        "{name}: {why}",
         "A step of the start failed. Those before it were undone."),
     "undo_failed": Message(
         "{name}: could not undo: {step}: {why}",

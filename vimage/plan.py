@@ -8,9 +8,9 @@ from vimage.journal import Entry, Record
 from vimage.model import Configuration, MacFrom, Vimage
 from vimage.steps import Step, from_entry
 from vimage.steps.bridges import Bridge, HostOnlyBridge
-from vimage.steps.commands import AfterStart, Boot, Hook, Program, Service
+from vimage.steps.commands import AfterStart, Boot, Healthy, Hook, Program, Service
 from vimage.steps.interfaces import Addresses, Eiface, MoveIn, Whole
-from vimage.steps.jails import Jail, Occupants, Securelevel
+from vimage.steps.jails import Jail, Limits, Occupants, Securelevel
 from vimage.steps.mounts import Fstab, Mount
 
 #: A moment on the way up and its counterpart on the way down.
@@ -32,6 +32,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
         *_eifaces(vimage),
         Jail(vimage.name, vimage.rootdir, vimage.hostname, vimage.parameters),
         Occupants(vimage.stop_timeout),
+        *_limits(vimage),
         *_hook(vimage, "exec_created"),
         *(MoveIn(link.name) for link in vimage.links),
         *(Whole(name, vimage.stop_timeout) for name in vimage.vnets),
@@ -43,6 +44,8 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
           for service in vimage.afterstart_services),
         *([Program(vimage.command, vimage.stop_timeout)] if vimage.command else []),
         *_hook(vimage, "exec_poststart"),
+        *([Healthy(vimage.health, vimage.health_timeout, vimage.start_timeout)]
+          if vimage.health else []),
     ]
 
 
@@ -94,6 +97,11 @@ def _addresses(vimage: Vimage) -> Iterator[Step]:
         yield Addresses(
             tuple(f"{link.name} {address}" for link in vimage.links for address in link.addresses),
             tuple(router for router in (vimage.defaultrouter, vimage.defaultrouter6) if router))
+
+
+def _limits(vimage: Vimage) -> Iterator[Step]:
+    if vimage.rctl or vimage.cpus:
+        yield Limits(vimage.name, vimage.rctl, vimage.cpus)
 
 
 def _boot(vimage: Vimage) -> Iterator[Step]:

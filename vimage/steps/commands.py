@@ -176,6 +176,36 @@ class Program(Step):
                 await _gone(work, known, self.stop_timeout)
 
 
+@dataclass(frozen=True)
+class Healthy(Step):
+    """The health command has to succeed before the vimage is ready."""
+
+    kind: ClassVar[str] = "healthy"
+    command: str
+    health_timeout: float
+    start_timeout: float
+
+    def describe(self) -> str:
+        return f"in the jail, until it succeeds: {self.command}"
+
+    async def do(self, work: Work) -> None:
+        work.intend()
+        why = "it did not end"
+        try:
+            async with asyncio.timeout(self.start_timeout):
+                while True:
+                    try:
+                        await work.run_in_jail((*SHELL, self.command), "health",
+                                               self.health_timeout)
+                        return
+                    except VimageError as error:
+                        why = str(error)
+                    await asyncio.sleep(1.0)
+        except TimeoutError as error:
+            raise VimageError("not_healthy", seconds=f"{self.start_timeout:g}",
+                              why=why) from error
+
+
 async def _gone(work: Work, process: ProcessId, timeout: float) -> None:
     """Wait for the end of a process that an earlier vimage process started."""
     pause = 0.01

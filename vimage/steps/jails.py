@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -119,6 +120,44 @@ async def _alive_after(work: Work, number: int, timeout: float) -> bool:
         pause = min(2 * pause, 0.5)
         alive = work.kernel.jail_kill(work.jid, 0)
     return alive
+
+
+@dataclass(frozen=True)
+class Limits(Step):
+    """Resource rules (rctl(8)) and CPUs (cpuset(1)) of the jail."""
+
+    kind: ClassVar[str] = "limits"
+    order: ClassVar[Rank] = Rank.JAIL
+    name: str
+    rctl: tuple[str, ...]  # "vmemoryuse:deny=512m"
+    cpus: str  # "0-3,6"
+
+    def describe(self) -> str:
+        return "limits: " + " ".join((*self.rctl, *((f"cpus={self.cpus}",) if self.cpus else ())))
+
+    def describe_undo(self) -> str:
+        return f"remove the resource rules of jail {self.name}" if self.rctl else ""
+
+    async def do(self, work: Work) -> None:
+        work.intend()
+        for rule in self.rctl:
+            work.kernel.rctl_add(f"jail:{self.name}:{rule}")
+        if self.cpus:
+            work.kernel.jail_cpus(work.jid, cpu_numbers(self.cpus))
+
+    async def undo(self, work: Work) -> None:
+        if self.rctl:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                work.kernel.rctl_remove(f"jail:{self.name}:")
+
+
+def cpu_numbers(text: str) -> frozenset[int]:
+    """"0-3,6" as the numbers it stands for."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
 @dataclass(frozen=True)
