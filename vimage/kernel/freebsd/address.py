@@ -76,6 +76,24 @@ def add(inet: int, inet6: int | None, name: str, address: str) -> None:
         set_nd_flags(inet6, name, before & ~_IFDISABLED)
 
 
+def remove(inet: int, inet6: int | None, name: str, address: str) -> None:
+    """Take an address away; its prefix length plays no part.
+
+    struct ifreq with a sockaddr_in, struct in6_ifreq (288 bytes) with a sockaddr_in6.
+    Errors: ENXIO no such interface; EADDRNOTAVAIL it has no such address.
+    """
+    family, packed, _ = sockaddr.prefix(address)
+    subject = f"{name}: {address}"
+    if family == sockaddr.AF_INET:
+        ifreq.call(inet, ifreq.SIOCDIFADDR, ifreq.name_bytes(name) + sockaddr.inet(packed),
+                   subject)
+    elif inet6 is None:
+        raise OSError(errno.EADDRNOTAVAIL, f"{subject}: the kernel has no IPv6")
+    else:
+        request = ifreq.name_bytes(name) + sockaddr.inet6(packed)
+        ifreq.call(inet6, ifreq.SIOCDIFADDR_IN6, request.ljust(288, b"\0"), subject)
+
+
 def enable6(inet6: int, name: str) -> None:
     """Clear IFDISABLED, which the kernel sets on an interface that comes into a VNET."""
     before = nd_flags(inet6, name)

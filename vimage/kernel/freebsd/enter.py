@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from vimage.kernel.freebsd import libc
 
@@ -101,13 +103,61 @@ def _strings(words: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
 
 
+def execute(jid: int, argv: Sequence[str], environment: Mapping[str, str] | None = None,
+            directory: str = "/") -> int:
+    """Run a command in a jail with the standard streams of this process, and wait for it.
+
+    For a process with one thread.  Returns the exit status: 0..255, or 128 + signal.
+    Signals of the terminal are the command's affair meanwhile.
+
+    Errors: ENOENT no such program, or no such jail; EACCES not executable.
+    """
+    program = Program(jid, argv, environment, directory)
+    close_from = libc.raw("closefrom")
+    end, failed = os.pipe2(os.O_CLOEXEC)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _become(program, failed, close_from)
+    os.close(failed)
+    before = [(terminal, signal.signal(terminal, signal.SIG_IGN))
+              for terminal in (signal.SIGINT, signal.SIGQUIT)]
+    try:
+        with open(end, "rb") as stream:
+            error = stream.read()
+        _, status = os.waitpid(pid, 0)
+    finally:
+        for terminal, handler in before:
+            signal.signal(terminal, handler)
+    if error:
+        number = int.from_bytes(error, "little")
+        raise OSError(number, os.strerror(number), argv[0])
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _become(program: Program, failed: int, close_from: Callable[[int], None]) -> NoReturn:
+    """The child: become the program, or say why not."""
+    number = errno.EIO
+    try:
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+            signal.signal(ignored, signal.SIG_DFL)
+        if failed != 3:
+            os.dup2(failed, 3, inheritable=False)
+        close_from(4)
+        number = program.become()
+    finally:
+        os.write(3, number.to_bytes(4, "little"))
+        os._exit(127)
+
+
 def enter_and_exec(jid: int, argv: Sequence[str], environment: Mapping[str, str],
                    directory: str = "/") -> OSError:
     """Become a command in a jail, with the standard streams of this process.
 
     For a process that was forked for it and has one thread.  Descriptors above 2 are
-    closed.  Returns the error when it cannot be done; after ENOENT and EACCES of the
-    program this process is inside the jail and has nothing left to do but to say so.
+    closed.  Returns the error when it cannot be done; this process may then be inside
+    the jail and must do nothing but end.  ``execute`` has no such trap.
     """
     program = Program(jid, argv, environment, directory)
     close_from = libc.raw("closefrom")

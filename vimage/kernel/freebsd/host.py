@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from vimage.kernel import Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId, Vnet
+from vimage.kernel import Cap, Events, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId, Vnet
 from vimage.kernel.freebsd import jail as jails
 from vimage.kernel.freebsd import kld, mount, procs, sysctl
 from vimage.kernel.freebsd import netgraph as ng
 from vimage.kernel.freebsd import sockaddr
+from vimage.kernel.freebsd.events import KernelEvents
 from vimage.kernel.freebsd.helper import Helper
 from vimage.kernel.freebsd.interface import Interfaces
 from vimage.kernel.freebsd.libc import cut, libc
 from vimage.kernel.freebsd.vnet import HelperVnet
 
+
+if TYPE_CHECKING:
+    from vimage.kernel.freebsd.processes import HelperProcesses
 
 NO_FLAGS = Iff(0)
 
@@ -36,6 +41,11 @@ class FreeBSD:
         self._netgraph.close()
         self._interfaces.close()
         self.helper.close()
+
+    def processes(self) -> HelperProcesses:
+        """What starts commands, by the same helper."""
+        from vimage.kernel.freebsd.processes import HelperProcesses
+        return HelperProcesses(self.helper)
 
     def path(self, path: str) -> str:
         return path
@@ -176,6 +186,17 @@ class FreeBSD:
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:
         return mount.devfs_rules(ruleset)
+
+    # -- noticing --------------------------------------------------------------------------
+
+    def events(self) -> Events:
+        return KernelEvents()
+
+    def ng_fingerprint(self) -> bytes:
+        return bytes(self._netgraph.ask(".:", ng.LISTNODES_))
+
+    def peer(self, socket: int) -> tuple[int, int]:
+        return procs.peer(socket)
 
     # -- processes ---------------------------------------------------------------------------
 

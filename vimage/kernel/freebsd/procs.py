@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 
 from vimage.kernel.freebsd import sysctl
@@ -11,6 +12,7 @@ from vimage.kernel.freebsd import sysctl
 _KERN_PROC_PID = (1, 14, 1)
 _SIZE = 1088  # sizeof(struct kinfo_proc) on LP64
 _ZOMBIE = 5
+_SOL_LOCAL, _LOCAL_PEERCRED = 0, 1
 
 
 class Info:
@@ -37,6 +39,22 @@ def info(pid: int) -> Info:
     if raw[388] == _ZOMBIE:
         raise OSError(errno.ESRCH, f"process {pid} has ended")
     return Info(raw)
+
+
+def peer(descriptor: int) -> tuple[int, int]:
+    """(uid, jid) of the process at the other end of a unix socket; jid -1: it has ended.
+
+    LOCAL_PEERCRED gives a struct xucred of 88 bytes: cr_version, cr_uid at 4, cr_pid at 80.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as end:
+        raw = end.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 88)
+    version, uid = struct.unpack_from("<II", raw)
+    if version != 0 or len(raw) != 88:
+        raise OSError(errno.ENOSYS, "struct xucred of this kernel is unknown")
+    try:
+        return uid, info(struct.unpack_from("<i", raw, 80)[0]).jid
+    except ProcessLookupError:
+        return uid, -1
 
 
 def signal(pid: int, start: str, number: int) -> None:

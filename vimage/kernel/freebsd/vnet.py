@@ -41,6 +41,9 @@ class HelperVnet:
     def add_address(self, name: str, address: str) -> None:
         addresses.add(self._fds["inet"], self._fds.get("inet6"), name, address)
 
+    def remove_address(self, name: str, address: str) -> None:
+        addresses.remove(self._fds["inet"], self._fds.get("inet6"), name, address)
+
     def add_default_route(self, gateway: str) -> None:
         message = addresses.default_route(self._gateway(gateway))
         try:
