@@ -41,9 +41,7 @@ class KernelEvents:
     def watch_jail(self, jid: int) -> None:
         """A kernel without EVFILT_JAIL says EINVAL; a jail that has gone, ENOENT."""
         try:
-            self._add(jid, select: Any = select_  # the type checker may not run on FreeBSD
-
-_EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
+            self._add(jid, _EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ESRCH):
                 raise
