@@ -106,6 +106,10 @@ class Host(ABC):
         """A TCP connection of the jail's VNET whose peer outside holds it open."""
 
     @abstractmethod
+    def with_accounting(self, wanted: bool) -> None:
+        """A kernel with kern.racct.enable as wanted, or the test is skipped."""
+
+    @abstractmethod
     def kld_load_at_securelevel(self, level: int, module: str) -> int:
         """The errno of ``kld_load`` where the securelevel is that high."""
 

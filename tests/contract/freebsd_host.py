@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 import time
 
+import pytest
+
 from tests.contract.any_host import Host
 from vimage.kernel import Command
 from vimage.kernel.freebsd import FreeBSD
@@ -119,6 +121,10 @@ class FreeBSDHost(Host):
         path = self.kernel.jail_get(jid).path
         shutil.copy("/rescue/nc", f"{path}/bin/nc")
         await self.processes.start(Command(["/bin/nc", "198.18.77.1", str(port)], jid))
+
+    def with_accounting(self, wanted: bool) -> None:
+        if self.kernel.sysctl("kern.racct.enable") != int(wanted):
+            pytest.skip(f"needs kern.racct.enable={int(wanted)}")
 
     def kld_load_at_securelevel(self, level: int, module: str) -> int:
         """Asked by a process in a jail of that securelevel."""

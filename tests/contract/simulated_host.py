@@ -44,6 +44,9 @@ class SimulatedHost(Host):
     def hold_tcp(self, jid: int) -> None:
         self.hand.hold_tcp(jid)
 
+    def with_accounting(self, wanted: bool) -> None:
+        self.hand.set_sysctl("kern.racct.enable", int(wanted))
+
     def kld_load_at_securelevel(self, level: int, module: str) -> int:
         self.hand.set_sysctl("kern.securelevel", level)
         try:

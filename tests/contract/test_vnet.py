@@ -55,6 +55,7 @@ def test_set_up(inside):
 
 @contract("Vnet.set_up", errno.ENXIO)
 @contract("Vnet.add_address", errno.ENXIO)
+@contract("Vnet.remove_address", errno.ENXIO)
 @contract("Vnet.rename", errno.ENXIO)
 def test_interfaces_of_the_host_are_not_seen(host, inside):
     vnet, _, _ = inside
@@ -65,6 +66,8 @@ def test_interfaces_of_the_host_are_not_seen(host, inside):
         vnet.add_address(outside, "192.0.2.77/32")
     with fails(errno.ENXIO):
         vnet.add_address(outside, "2001:db8::77/64")
+    with fails(errno.ENXIO):
+        vnet.remove_address(outside, "192.0.2.77/32")
     with fails(errno.ENXIO):
         vnet.rename(outside, "eth0")
 
@@ -95,6 +98,26 @@ def test_an_ipv4_address_that_another_interface_has(host, inside):
     vnet.add_address(name, "192.0.2.77/24")
     with fails(errno.EEXIST):
         vnet.add_address(second, "192.0.2.77/24")
+
+
+@contract("Vnet.remove_address")
+def test_an_address_is_taken_away(host, inside):
+    vnet, name, _ = inside
+    for address in ("192.0.2.77/24", "2001:db8::77/64"):
+        vnet.add_address(name, address)
+        vnet.remove_address(name, address)
+        with fails(errno.EADDRNOTAVAIL):
+            vnet.remove_address(name, address)
+
+
+@contract("Vnet.remove_address", errno.EADDRNOTAVAIL)
+def test_an_address_that_is_not_there(inside):
+    vnet, name, _ = inside
+    vnet.add_address(name, "192.0.2.78/24")
+    with fails(errno.EADDRNOTAVAIL):
+        vnet.remove_address(name, "192.0.2.77/24")
+    with fails(errno.EADDRNOTAVAIL):
+        vnet.remove_address(name, "2001:db8::77/64")
 
 
 @contract("Vnet.add_default_route")

@@ -93,6 +93,13 @@ def mounts() -> dict[str, str]:
     return found
 
 
+def rules() -> list[str]:
+    """``rctl``; none where the kernel keeps no account."""
+    done = subprocess.run(["/usr/bin/rctl"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, check=False)
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
 def files(directories: Iterable[str]) -> dict[str, str]:
     """``find``."""
     listed = [line for directory in directories
@@ -109,7 +116,7 @@ def take(directories: Iterable[str] = (), ignore: str = r"$^") -> Snapshot:
         mounts=mounts(),
         processes={str(process.pid): f"in jail {process.jid}, {process.command}"
                    for process in processes() if not _own(process, ignore)},
-        files=files(directories))
+        rules=dict.fromkeys(rules(), "there"), files=files(directories))
 
 
 def _own(process: Process, ignore: str) -> bool:

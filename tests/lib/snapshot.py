@@ -30,6 +30,7 @@ class Snapshot:
     jails: Things
     mounts: Things
     processes: Things
+    rules: Things  # of rctl(8)
     files: Things
 
 
@@ -37,7 +38,7 @@ def take(kernel: Kernel, directories: Iterable[str] = ()) -> Snapshot:
     """Look at a host; ``directories`` are those of it whose files count."""
     return Snapshot(
         nodes=_nodes(kernel), interfaces=_interfaces(kernel), jails=_jails(kernel),
-        mounts=_mounts(kernel), processes=_processes(kernel),
+        mounts=_mounts(kernel), processes=_processes(kernel), rules=_rules(kernel),
         files=_files(kernel, directories))
 
 
@@ -56,7 +57,7 @@ def difference(before: Snapshot, after: Snapshot) -> list[str]:
 
 
 _SINGULAR = {"nodes": "node", "interfaces": "interface", "jails": "jail", "mounts": "mount",
-             "processes": "process", "files": "file"}
+             "processes": "process", "rules": "rule", "files": "file"}
 
 
 def _numbered(things: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -132,6 +133,10 @@ def _processes(kernel: Kernel) -> Things:
     return {f"{pid}": text for pid, text in _backend(kernel).processes(kernel)}
 
 
+def _rules(kernel: Kernel) -> Things:
+    return dict.fromkeys(_backend(kernel).rules(kernel), "there")
+
+
 def _files(kernel: Kernel, directories: Iterable[str]) -> Things:
     found = {}
     for directory in directories:
@@ -156,6 +161,10 @@ class _Simulated:
             return [(task.pid, f"in jail {task.jid}, {' '.join(task.argv)}")
                     for task in kernel.state.tasks()]
 
+    def rules(self, kernel) -> list[str]:
+        with kernel.state.operation():
+            return [rule.text for rule in kernel.state.rules()]
+
 
 class _FreeBSD:
     """What the contract cannot tell, of FreeBSD: asked of its base tools."""
@@ -170,6 +179,10 @@ class _FreeBSD:
         from tests.freebsd import host_tools
         return [(process.pid, f"in jail {process.jid}, {process.command}")
                 for process in host_tools.processes() if process.jid]
+
+    def rules(self, kernel) -> list[str]:
+        from tests.freebsd import host_tools
+        return host_tools.rules()
 
 
 def _jail(name: str, path: str, dying: bool) -> str:

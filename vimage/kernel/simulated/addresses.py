@@ -24,6 +24,15 @@ def add(state: State, vnet: int, name: str, address: str) -> None:
                 flags=iface.flags | int(Iff.UP | Iff.RUNNING))
 
 
+def remove(state: State, vnet: int, name: str, address: str) -> None:
+    """SIOCDIFADDR, SIOCDIFADDR_IN6."""
+    iface = interfaces.find(state, vnet, name)
+    gone = _parse(address).ip
+    if gone not in _of(iface):
+        fail(errno.EADDRNOTAVAIL, address)
+    state.retag(iface, addresses=tuple(a for a in iface.addresses if _parse(a).ip != gone))
+
+
 def add_default_route(state: State, vnet: int, gateway: str) -> None:
     """RTM_ADD of 0.0.0.0/0 or ::/0."""
     try:

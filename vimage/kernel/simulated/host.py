@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from vimage.kernel import Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId
+from vimage.kernel import NO_FLAGS, Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId
 from vimage.kernel.simulated import (
-    addresses, descriptors, interfaces, jails, machine, mounts, netgraph,
+    addresses, descriptors, interfaces, jails, limits, machine, mounts, netgraph,
 )
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.events import SimulatedEvents
@@ -24,7 +24,6 @@ from vimage.kernel.simulated.state import State
 P = ParamSpec("P")
 R = TypeVar("R")
 
-NONE = Iff(0)
 
 
 def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
@@ -192,7 +191,7 @@ class SimulatedKernel:
         interfaces.rename(self.state, 0, name, new)
 
     @operation
-    def if_set_flags(self, name: str, *, set: Iff = NONE, clear: Iff = NONE) -> None:
+    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
         interfaces.set_flags(self.state, self._iface(name), set, clear)
 
     @operation
@@ -262,6 +261,18 @@ class SimulatedKernel:
     @operation
     def jail_tcp_drop(self, jid: int) -> int:
         return jails.tcp_drop(self.state, jid)
+
+    @operation
+    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
+        limits.set_cpus(self.state, jid, cpus)
+
+    @operation
+    def rctl_add(self, rule: str) -> None:
+        limits.add(self.state, rule)
+
+    @operation
+    def rctl_remove(self, filter: str) -> None:
+        limits.remove(self.state, filter)
 
     # -- mounts --------------------------------------------------------------------
 
@@ -379,6 +390,10 @@ class SimulatedVnet:
     def add_address(self, name: str, address: str) -> None:
         with self._state.operation():
             addresses.add(self._state, self._vnet, name, address)
+
+    def remove_address(self, name: str, address: str) -> None:
+        with self._state.operation():
+            addresses.remove(self._state, self._vnet, name, address)
 
     def add_default_route(self, gateway: str) -> None:
         with self._state.operation():

@@ -188,6 +188,18 @@ class Mounted:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A resource rule of rctl(8)."""
+
+    table: ClassVar[str] = "rule"
+    text: str
+
+    @property
+    def key(self) -> Key:
+        return self.text
+
+
+@dataclass(frozen=True)
 class Task:
     """A simulated process."""
 
@@ -205,10 +217,10 @@ class Task:
 
 
 Record = (Counter | Sysctl | Module | Ruleset | Node | Hook | Iface | Route | Prison
-          | Socket | Mounted | Task)
+          | Socket | Mounted | Rule | Task)
 
 TYPES: dict[str, type] = {
     kind.table: kind
     for kind in (Counter, Sysctl, Module, Ruleset, Node, Hook, Iface, Route, Prison,
-                 Socket, Mounted, Task)
+                 Socket, Mounted, Rule, Task)
 }

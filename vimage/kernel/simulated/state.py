@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from vimage.kernel.simulated.log import Change, Log
 from vimage.kernel.simulated.records import (
-    TYPES, Counter, Hook, Iface, Key, Module, Mounted, Node, Prison, Record, Route, Ruleset,
+    TYPES, Counter, Hook, Iface, Key, Module, Mounted, Node, Prison, Record, Route, Rule, Ruleset,
     Socket, Sysctl, Task,
 )
 
@@ -157,6 +157,9 @@ class State:
 
     def mounts(self) -> list[Mounted]:
         return self._all(Mounted, "mount")
+
+    def rules(self) -> list[Rule]:
+        return self._all(Rule, "rule")
 
     def task(self, pid: int) -> Task | None:
         return self._one(Task, "process", pid)
