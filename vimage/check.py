@@ -11,7 +11,7 @@ from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
 from vimage.steps.bridges import bridge_key
-from vimage.steps.mounts import read_fstab
+from vimage.steps.mounts import no_directory, read_fstab
 
 #: The oldest kernel that vimage is tested on (kern.osreldate).
 OLDEST = 1302000
@@ -183,7 +183,7 @@ def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]
     except OSError as error:
         if os.path.isdir(kernel.path(vimage.rootdir)):
             yield Problem.of("mount_point_of", vimage=vimage.name, name=vimage.name,
-                             directory=vimage.rootdir.rstrip("/") + path, why=error.strerror)
+                             directory=vimage.rootdir.rstrip("/") + path, why=no_directory(error))
 
 
 def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:

@@ -77,9 +77,16 @@ def where() -> str:
 
 
 def kvm_usable() -> bool:
-    """Whether this machine can run guests without emulating the processor."""
+    """Whether this machine can run guests without emulating the processor
+    (VIMAGE_FREEBSD_ACCEL=kvm or =tcg decides it)."""
     kvm_create_vm = 0xAE01
+    wanted = os.environ.get("VIMAGE_FREEBSD_ACCEL")
+    if wanted:
+        return wanted == "kvm"
     try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+        if "vmx" not in flags and "svm" not in flags:
+            return False  # there may be a /dev/kvm all the same, of no use for FreeBSD
         device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
@@ -189,6 +196,7 @@ class Console:
     """The serial console of the guest, read until something expected appears."""
 
     connection: socket.socket
+    qemu: subprocess.Popen[bytes]
     log: BinaryIO
     deadline: float
     echo: bool = False
@@ -204,8 +212,10 @@ class Console:
             data = self.connection.recv(65536)
         except TimeoutError:
             return
+        except ConnectionError:
+            data = b""
         if not data:
-            raise RunnerError("the virtual machine ended")
+            raise RunnerError(last_words(self.qemu))
         self.log.write(data)
         self.log.flush()
         if self.echo:
@@ -280,7 +290,7 @@ def booted(machine: Machine, log: BinaryIO, deadline: float) -> Iterator[Console
                             stderr=subprocess.PIPE, start_new_session=True)
     try:
         with connect(machine.console, qemu) as connection:
-            yield Console(connection, log, deadline)
+            yield Console(connection, qemu, log, deadline)
             try:
                 qemu.wait(5)
             except subprocess.TimeoutExpired:
@@ -291,14 +301,20 @@ def booted(machine: Machine, log: BinaryIO, deadline: float) -> Iterator[Console
         qemu.wait()
 
 
+def last_words(qemu: subprocess.Popen[bytes]) -> str:
+    """Why QEMU ended."""
+    qemu.wait(10)
+    assert qemu.stderr is not None
+    lines = qemu.stderr.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "the virtual machine ended"
+
+
 def connect(path: Path, qemu: subprocess.Popen[bytes]) -> socket.socket:
     """The console's socket, as soon as QEMU has made it."""
     connection = socket.socket(socket.AF_UNIX)
     for _ in range(300):
         if qemu.poll() is not None:
-            assert qemu.stderr is not None
-            raise RunnerError(qemu.stderr.read().decode(errors="replace").strip() or
-                              f"{QEMU} ended at once")
+            raise RunnerError(last_words(qemu))
         try:
             connection.connect(str(path))
             return connection

@@ -42,9 +42,9 @@ class Devd:
         self.configuration.write_text(theirs)
 
     def start(self) -> subprocess.Popen[bytes]:
-        log = open(self.calls.with_name("log"), "wb")
-        return subprocess.Popen(["devd", "-d", "-f", str(self.configuration)],
-                                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with self.calls.with_name("log").open("wb") as log:
+            return subprocess.Popen(["devd", "-d", "-f", str(self.configuration)],
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def called_for(self, marker: str) -> list[str]:
         """The interfaces that were configured until ``marker``, an interface made now."""

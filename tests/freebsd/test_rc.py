@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_pkg_is_told_from_an_administrator(script, tmp_path):
                            ("anything", ["--rc", "stop"])):
         # A copy of a program under that name, which starts the script as its child.
         parent = tmp_path / name
-        parent.write_bytes(open("/bin/sh", "rb").read())
+        parent.write_bytes(Path("/bin/sh").read_bytes())
         parent.chmod(0o755)
         result = subprocess.run([parent, "-c", f"{service}; exit $?"], text=True,
                                 capture_output=True, stdin=subprocess.DEVNULL)

@@ -7,6 +7,7 @@ without following links and mounted through the open descriptor.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ class Mount(Step):
             directory = work.kernel.open_directory(self.root, self.path)
         except OSError as error:
             raise VimageError("mount_point", directory=self.directory,
-                              why=error.strerror) from error
+                              why=no_directory(error)) from error
         try:
             yield directory
         finally:
@@ -163,6 +164,13 @@ def unmount(work: Work, fsid: str, directory: str) -> None:
         except OSError as again:
             raise VimageError("unmount_failed", directory=directory,
                               why=again.strerror) from again
+
+
+def no_directory(error: OSError) -> str:
+    """Why a directory was not opened.  O_NOFOLLOW says EMLINK on FreeBSD, ELOOP elsewhere."""
+    if error.errno in (errno.ELOOP, errno.EMLINK):
+        return "a symbolic link, which is not followed"
+    return error.strerror or str(error)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,237 @@
+"""What goes wrong, the one line it gives, and its exit status.
+
+In each case the host is as before afterwards, and the other vimage of the list is ready.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.freebsd import stage
+from tests.freebsd.host_tools import difference
+
+ROOT = stage.JAILS / "r"
+
+
+@dataclass(frozen=True)
+class Case:
+    """``configuration`` is about vimage ``a``; ``good`` is there as well."""
+
+    configuration: str
+    stderr: str
+    status: int = 1
+    before: str = ":"
+    after: str = ":"
+    good_is_ready: bool = True
+
+
+CASES = {
+    "a boot command that fails": Case(
+        'vimage_a_exec_start="exit 3"',
+        "vimage: a: exec_start: exit status 3\n"),
+    "a boot command that is killed": Case(
+        'vimage_a_exec_start="kill -9 $$"'.replace("$$", "\\$\\$"),
+        "vimage: a: exec_start: killed by SIGKILL\n"),
+    "a boot command that hangs": Case(
+        'vimage_a_exec_start="sleep 1000"\nvimage_a_start_timeout="2"',
+        "vimage: a: exec_start: not finished within 2 s, ended\n"),
+    "a boot command that reads its terminal": Case(
+        'vimage_a_exec_start="read answer </dev/tty"\nvimage_a_devfs_enable="YES"',
+        "vimage: a: exec_start: exit status 2\n"),
+    "a missing parent": Case(
+        'vimage_a_bridges="nosuch0"',
+        "vimage: vimage_a_bridges: no interface nosuch0 on this host; allowed: ETHERNET\n"),
+    "a missing whole interface": Case(
+        'vimage_a_vnets="nosuch0"',
+        "vimage: vimage_a_vnets: no interface nosuch0 on this host; allowed: ETHERNET\n"),
+    "a missing root": Case(
+        'vimage_a_rootdir="/nonexistent"',
+        'vimage: vimage_a_rootdir="/nonexistent": No such file or directory; allowed: an '
+        "existing directory\n"),
+    "an interface of that name": Case(
+        'vimage_a_bridges="PARENT"',
+        "vimage: a: the host has an interface ng0_a already\n",
+        before="ifconfig epair77 create; ifconfig epair77a name ng0_a",
+        after="ifconfig ng0_a destroy"),
+    "a node of that name": Case(
+        'vimage_a_bridges="PARENT"',
+        "vimage: a: netgraph has a node ng0_a already\n",
+        before="printf 'mkpeer eiface e ether\\nname .:e ng0_a\\n' | ngctl -f -",
+        after="ngctl shutdown ng0_a:"),
+    "a jail of that name": Case(
+        "",
+        "vimage: a: a jail of that name exists already (jid 7777)\n",
+        before="jail -c jid=7777 name=a path=/ persist", after="jail -r a"),
+    "a symbolic link for dev": Case(
+        'vimage_a_devfs_enable="YES"',
+        f"vimage: a: mount point {ROOT}/dev: a symbolic link, which is not followed\n",
+        before=f"rmdir {ROOT}/dev; ln -s /tmp {ROOT}/dev",
+        after=f"rm {ROOT}/dev; mkdir {ROOT}/dev"),
+    "a symbolic link put there between check and mount": Case(
+        'vimage_a_devfs_enable="YES"\n'
+        f'vimage_a_exec_prepare="rmdir {ROOT}/dev; ln -s /tmp {ROOT}/dev"',
+        f"vimage: a: mount point {ROOT}/dev: a symbolic link, which is not followed\n",
+        after=f"rm {ROOT}/dev; mkdir {ROOT}/dev"),
+    "a devfs ruleset that is not loaded": Case(
+        'vimage_a_devfs_enable="YES"\nvimage_a_devfs_ruleset="77"',
+        'vimage: vimage_a_devfs_ruleset="77": the kernel has no rule in it; allowed: a ruleset '
+        "that is loaded (devfs rule showsets)\n"),
+    "a program that is not there": Case(
+        'vimage_a_command="/no/such/program"',
+        "vimage: a: command: /no/such/program: No such file or directory\n"),
+    "a parameter the kernel does not know": Case(
+        'vimage_a_parameters="allow.nonsense"',
+        "vimage: a: jail a: vnet, persist, path=ROOT, host.hostname=a: unknown parameter: "
+        "allow.nonsense\n"),
+    "a kernel without a module": Case(
+        "", "vimage: kernel module ng_eiface: No such file or directory\n", status=2,
+        before="kldunload ng_eiface && mv /boot/kernel/ng_eiface.ko /boot/kernel/ng_eiface.away",
+        after="mv /boot/kernel/ng_eiface.away /boot/kernel/ng_eiface.ko; kldload ng_eiface",
+        good_is_ready=False),
+    "a full disk for the state": Case(
+        'vimage_list="a"',
+        "vimage: a: /var/run/vimage/vimages/a.json: cannot write the state: No space left on "
+        "device\n",
+        before="mkdir -p /var/run/vimage; mount -t tmpfs -o size=200k tmpfs /var/run/vimage; "
+               "mkdir /var/run/vimage/vimages /var/run/vimage/shared /var/run/vimage/aside "
+               "/var/run/vimage/returning; touch /var/run/vimage/lock; "
+               "dd if=/dev/zero of=/var/run/vimage/full bs=512 2>/dev/null; :",
+        after="umount /var/run/vimage", good_is_ready=False),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, clean_host: None) -> Iterator[Case]:
+    root = stage.make_root("r")
+    case = CASES[request.param]
+    stage.configure(f"""
+vimage_list="good a"
+vimage_boot="none"
+vimage_devfs_enable="NO"
+vimage_fstab="/etc/fstab.r"
+vimage_good_rootdir="{root}"
+vimage_good_bridges="{stage.parents()[0]}"
+vimage_a_rootdir="{root}"
+""" + case.configuration.replace("PARENT", stage.parents()[0]) + "\n")
+    yield case
+    stage.vimage("--without-service", "stop")
+    stage.remove_root("r")
+
+
+def test_the_line_and_the_host(case: Case) -> None:
+    stage.sh(case.before)
+    try:
+        before = stage.look()
+        started = stage.vimage("--without-service", "start")
+        ready = "good ready" in started.stdout
+        stage.vimage("--without-service", "stop")
+        after = stage.look()
+    finally:
+        stage.sh(case.after)
+    ethernet = " ".join(
+        name for name in stage.sh("ifconfig -l").split()
+        if "ether" in stage.sh(f"ifconfig {name}"))
+    expected = case.stderr.replace("ETHERNET", ethernet).replace("ROOT", str(ROOT))
+    assert (started.stderr, started.returncode) == (expected, case.status)
+    assert ready == case.good_is_ready
+    assert difference(before, after) == []
+
+
+def test_named_with_an_error_nothing_is_touched(clean_host: None) -> None:
+    stage.configure("""
+        vimage_list="a"
+        vimage_a_rootdir="/"
+        vimage_a_bridges="nosuch0"
+        """)
+    before = stage.look()
+    assert stage.vimage("--without-service", "start", "a").returncode == 2
+    assert difference(before, stage.look()) == []
+
+
+def test_two_vimages_on_one_root_each_with_devfs(clean_host: None) -> None:
+    root = stage.make_root("r")
+    stage.configure(f"""
+        vimage_list="a b"
+        vimage_boot="none"
+        vimage_devfs_enable="YES"
+        vimage_fstab="/etc/fstab.r"
+        vimage_a_rootdir="{root}"
+        vimage_b_rootdir="{root}"
+        """)
+    before = stage.look()
+    started = stage.vimage("--without-service", "start")
+    assert (started.stderr, started.returncode) == ("", 0)
+    assert stage.sh("mount -p").count(f"{root}/dev\t") == 1
+    stage.vimage("--without-service", "stop", "a")
+    assert stage.sh("mount -p").count(f"{root}/dev\t") == 1
+    stage.vimage("--without-service", "stop", "b")
+    assert difference(before, stage.look()) == []
+    stage.remove_root("r")
+
+
+LISTEN = """
+import socket
+server = socket.create_server(("10.9.0.1", 7))
+print("listening", flush=True)
+connection, _ = server.accept()
+print("connected", flush=True)
+connection.recv(1)
+import time
+time.sleep(1000)
+"""
+
+
+def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(clean_host: None) -> None:
+    root = stage.make_root("r")
+    stage.configure(f"""
+        vimage_list="a"
+        vimage_bridge_list="lan0"
+        vimage_bridge_lan0_addr="10.9.0.1/24"
+        vimage_boot="none"
+        vimage_devfs_enable="NO"
+        vimage_fstab="/etc/fstab.r"
+        vimage_a_rootdir="{root}"
+        vimage_a_bridges="lan0"
+        vimage_a_addr0="10.9.0.2/24"
+        """)
+    before = stage.look()
+    assert stage.vimage("--without-service", "start").returncode == 0
+    with subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE,
+                          text=True) as peer:
+        assert peer.stdout is not None and peer.stdout.readline() == "listening\n"
+        with subprocess.Popen(["/usr/sbin/jexec", "a", "/usr/bin/nc", "10.9.0.1", "7"],
+                              stdin=subprocess.PIPE):
+            assert peer.stdout.readline() == "connected\n"
+            begun = time.monotonic()
+            stopped = stage.vimage("--without-service", "stop")
+            assert time.monotonic() - begun < 300  # the kernel's own way takes 600
+        peer.kill()
+    assert (stopped.stderr, stopped.returncode) == ("", 0)
+    assert difference(before, stage.look()) == []
+    stage.remove_root("r")
+
+
+def test_an_interface_renamed_by_the_jails_root(clean_host: None) -> None:
+    root = stage.make_root("r")
+    parent = stage.parents()[0]
+    stage.configure(f"""
+        vimage_list="a"
+        vimage_boot="none"
+        vimage_devfs_enable="NO"
+        vimage_fstab="/etc/fstab.r"
+        vimage_a_rootdir="{root}"
+        vimage_a_bridges="{parent}"
+        """)
+    before = stage.look()
+    stage.vimage("--without-service", "start")
+    stage.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
+    stopped = stage.vimage("--without-service", "stop")
+    assert (stopped.stderr, stopped.returncode) == ("", 0)
+    assert difference(before, stage.look()) == []
+    stage.remove_root("r")
