@@ -212,6 +212,10 @@ a_b_rootdir=/k
     assert (v["a"].rootdir, v["a_b"].rootdir) == ("/j", "/k")
 
 
+def test_all_cpus_of_the_host():
+    assert one(a_cpus="0-3").cpus == "0-3"
+
+
 def test_the_seed():
     other = one(mac_seed="another", a_bridges="em0")
     assert other.links[0].mac == mac.derive("another", "a", 0)
