@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from vimage.kernel import JailError
-from vimage.kernel.freebsd import address, ifreq, interface, jail, mount, sockaddr, tcp
+from vimage.kernel.freebsd import address, ifreq, interface, jail, limits, mount, sockaddr, tcp
 
 NAME = b"ng0_vj1".ljust(16, b"\0")
 
@@ -190,3 +190,13 @@ def test_bad_jail_parameter(name: str, type_: jail.Type, value: jail.Value, word
     with pytest.raises(JailError) as caught:
         jail.encode(name, type_, value)
     assert (caught.value.errno, caught.value.strerror) == (errno.EINVAL, words)
+
+
+@pytest.mark.parametrize(("rule", "expected"), [
+    ("jail:vj1:memoryuse:deny=1g", "jail:vj1:memoryuse:deny=1073741824"),
+    ("jail:vj1:readbps:throttle=10M/process", "jail:vj1:readbps:throttle=10485760/process"),
+    ("jail:vj1:pcpu:deny=50", "jail:vj1:pcpu:deny=50"),
+    ("jail:vj1:", "jail:vj1:"),
+])
+def test_amounts_of_rules(rule: str, expected: str) -> None:
+    assert limits.plain(rule) == expected

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vimage.kernel import Cap, Events, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId, Vnet
+from vimage.kernel import (
+    NO_FLAGS,
+    Cap,
+    Events,
+    Iff,
+    Interface,
+    Jail,
+    Mount,
+    NgHook,
+    NgNode,
+    ProcessId,
+    Vnet,
+)
 from vimage.kernel.freebsd import jail as jails
-from vimage.kernel.freebsd import kld, mount, procs, sysctl
+from vimage.kernel.freebsd import kld, limits, mount, procs, sysctl
 from vimage.kernel.freebsd import netgraph as ng
 from vimage.kernel.freebsd import sockaddr
 from vimage.kernel.freebsd.events import KernelEvents
@@ -19,8 +31,6 @@ from vimage.kernel.freebsd.vnet import HelperVnet
 
 if TYPE_CHECKING:
     from vimage.kernel.freebsd.processes import HelperProcesses
-
-NO_FLAGS = Iff(0)
 
 
 class FreeBSD:
@@ -166,6 +176,15 @@ class FreeBSD:
     def jail_tcp_drop(self, jid: int) -> int:
         value, _ = self.helper.enter(jid, "tcp_drop")
         return int(value)
+
+    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
+        limits.cpus(jid, cpus)
+
+    def rctl_add(self, rule: str) -> None:
+        limits.add(rule)
+
+    def rctl_remove(self, filter: str) -> None:
+        limits.remove(filter)
 
     # -- mounts ------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from typing import Any
 #: name -> (result, arguments); the manual page is that of the name.
 PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bind": (c_int, (c_int, c_char_p, c_uint)),
+    "cpuset_setaffinity": (c_int, (c_int, c_int, ctypes.c_int64, c_size_t, c_char_p)),
     "fstatfs": (c_int, (c_int, c_void_p)),
     "getfsstat": (c_int, (c_void_p, c_long, c_int)),
     "ioctl": (c_int, (c_int, ctypes.c_ulong, c_void_p)),
@@ -27,6 +28,8 @@ PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "kldload": (c_int, (c_char_p,)),
     "modfind": (c_int, (c_char_p,)),
     "nmount": (c_int, (c_void_p, c_uint, c_int)),
+    "rctl_add_rule": (c_int, (c_char_p, c_size_t, c_void_p, c_size_t)),
+    "rctl_remove_rule": (c_int, (c_char_p, c_size_t, c_void_p, c_size_t)),
     "sendto": (c_long, (c_int, c_char_p, c_size_t, c_int, c_char_p, c_uint)),
     "sysctl": (c_int, (c_void_p, c_uint, c_void_p, POINTER(c_size_t), c_void_p, c_size_t)),
     "unmount": (c_int, (c_char_p, c_int)),

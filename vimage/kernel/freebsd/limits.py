@@ -1,0 +1,54 @@
+"""What a jail may use: CPUs (cpuset_setaffinity(2)) and resources (rctl_add_rule(2))."""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import Any
+
+from vimage.kernel.freebsd import sysctl
+from vimage.kernel.freebsd.libc import libc
+
+_CPU_LEVEL_WHICH, _CPU_WHICH_JAIL = 3, 5
+_AMOUNT = re.compile(r"=([0-9]+)([kmgtpe])(?:b)?(?=/|$)", re.IGNORECASE)
+
+
+def cpus(jid: int, numbers: frozenset[int]) -> None:
+    """Errors: ENOENT no such jail; EINVAL a CPU that is not there."""
+    size = int(sysctl.value("kern.sched.cpusetsize"))  # bytes of a cpuset_t
+    if not numbers or min(numbers) < 0 or max(numbers) >= 8 * size:
+        raise OSError(errno.EINVAL, f"no such CPUs: {sorted(numbers)}")
+    mask = sum(1 << number for number in numbers).to_bytes(size, "little")
+    try:
+        libc().cpuset_setaffinity(_CPU_LEVEL_WHICH, _CPU_WHICH_JAIL, jid, size, mask)
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            raise OSError(errno.ENOENT, f"jail {jid} not found") from error
+        raise
+
+
+def plain(rule: str) -> str:
+    """A rule as the kernel takes it: amounts without the suffixes that rctl(8) expands."""
+    def number(match: re.Match[str]) -> str:
+        power = "kmgtpe".index(match[2].lower()) + 1
+        return f"={int(match[1]) * 1024 ** power}"
+    return _AMOUNT.sub(number, rule)
+
+
+def add(rule: str) -> None:
+    """Errors: ENOSYS the kernel keeps no account; EINVAL a bad rule."""
+    _call(libc().rctl_add_rule, plain(rule))
+
+
+def remove(filter_: str) -> None:
+    """Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account."""
+    _call(libc().rctl_remove_rule, filter_)
+
+
+def _call(function: Any, rule: str) -> None:
+    """The length counts the NUL; nothing is answered."""
+    data = rule.encode() + b"\0"
+    try:
+        function(data, len(data), None, 0)
+    except OSError as error:
+        raise OSError(error.errno, f"{rule}: {error.strerror}") from None
