@@ -36,15 +36,15 @@ def ifconfig(*argv: str) -> str:
 class FreeBSDHost(Host):
     def __init__(self, directory) -> None:
         self.directory = tempfile.mkdtemp(prefix="vimage", dir="/var/tmp")
-        self.kernel = FreeBSD()
+        self.kernel = self._kernel = FreeBSD()
         self.kernel.kld_load("ng_ether")
-        self.processes = self.kernel.processes()
+        self.processes = self._kernel.processes()
         self._peers: list[socket.socket] = []
         self.begin()
 
     def shut(self) -> None:
         self.processes.close()
-        self.kernel.close()
+        self._kernel.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def parent(self) -> str:

@@ -12,15 +12,15 @@ from vimage.kernel.simulated.virtual_time import run
 
 class SimulatedHost(Host):
     def __init__(self, directory) -> None:
-        self.kernel = SimulatedKernel.create(directory)
+        self.kernel = self._kernel = SimulatedKernel.create(directory)
         self.kernel.kld_load("ng_ether")
-        self.hand = Hand(self.kernel)
-        self.processes = SimulatedProcesses(self.kernel)
+        self.hand = Hand(self._kernel)
+        self.processes = SimulatedProcesses(self._kernel)
         self.begin()
 
     def shut(self) -> None:
         self.processes.close()
-        self.kernel.close()
+        self._kernel.close()
 
     def parent(self) -> str:
         name = self.name("em")

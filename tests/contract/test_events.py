@@ -115,10 +115,10 @@ def test_the_other_end_of_a_connection(host):
 def test_events_can_be_awaited(host, events):
     async def main():
         loop = asyncio.get_running_loop()
-        heard = loop.create_future()
-        loop.add_reader(events.fileno(), lambda: heard.done() or heard.set_result(None))
+        heard = asyncio.Event()
+        loop.add_reader(events.fileno(), heard.set)
         host.eiface()
-        await heard
+        await heard.wait()
         loop.remove_reader(events.fileno())
 
     host.run(main())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.lib.snapshot import Snapshot, difference
 
-__all__ = ["Jail", "Process", "difference", "jails", "processes", "take"]
+__all__ = ["Jail", "Process", "Snapshot", "difference", "jails", "processes", "take"]
 
 
 @dataclass(frozen=True)

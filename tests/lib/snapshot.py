@@ -140,11 +140,12 @@ def _rules(kernel: Kernel) -> Things:
 def _files(kernel: Kernel, directories: Iterable[str]) -> Things:
     found = {}
     for directory in directories:
-        for path, names, files in os.walk(kernel.path(directory)):
+        top = kernel.path(directory)
+        for path, names, files in os.walk(top):
             for name in names + files:
                 full = os.path.join(path, name)
                 kind = "directory" if os.path.isdir(full) else f"{os.lstat(full).st_size} bytes"
-                found[full] = kind
+                found[directory + full[len(top):]] = kind
     return found
 
 

@@ -69,6 +69,8 @@ class SimulatedKernel:
 
     def close(self) -> None:
         """What the end of this process would do: its sockets are closed."""
+        if self.state.closed:
+            return
         with self.state.operation():
             for thing, owner in list(self.state.owned.items()):
                 if owner == self._owner:

@@ -74,6 +74,10 @@ class Log:
         self._reopen()
         self._offset = os.fstat(self._file).st_size
 
+    @property
+    def closed(self) -> bool:
+        return self._lock < 0
+
     def close(self) -> None:
         for descriptor in (self._file, self._lock):
             if descriptor >= 0:

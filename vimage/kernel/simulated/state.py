@@ -83,6 +83,10 @@ class State:
         with self._mutex:
             self._log.close()
 
+    @property
+    def closed(self) -> bool:
+        return self._log.closed
+
     # -- records -------------------------------------------------------------------
 
     def put(self, record: Record) -> None:

@@ -1,0 +1,1 @@
+"""What the simulated host has beyond the contract: memory, processes, virtual time, hands."""
