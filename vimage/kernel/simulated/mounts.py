@@ -85,13 +85,8 @@ def unmount(state: State, fsid: str, force: bool) -> None:
 
 def _in_use(state: State, mounted: Mounted) -> bool:
     """A jail has its root there, or something holds a file open."""
-    return mounted.busy or any(
-        _within(jail.path, mounted.directory) and on(state, jail.path) == mounted
-        for jail in state.jails())
-
-
-def _within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")
+    jails = map(state.jail, state.jails_below.get(mounted.directory, ()))
+    return mounted.busy or any(jail and on(state, jail.path) == mounted for jail in jails)
 
 
 def find(state: State, fsid: str) -> Mounted:

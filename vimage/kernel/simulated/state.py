@@ -42,6 +42,7 @@ class State:
         self.drivers: set[str] = set()
         self.jails_named: dict[str, list[int]] = {}
         self.children_of: dict[int, set[int]] = {}
+        self.jails_below: dict[str, set[int]] = {}  # directory -> jails with a root there
         self.mounts_at: dict[str, list[int]] = {}
         self.mounts_over: dict[int, int] = {}
         self.tasks_in: dict[int, dict[int, Task]] = {}
@@ -222,6 +223,8 @@ class State:
             if not isinstance(old, Prison) or old.name != new.name:
                 self.jails_named.setdefault(new.name, []).append(new.jid)
             self.children_of.setdefault(new.parent, set()).add(new.jid)
+            for directory in _upwards(new.path):
+                self.jails_below.setdefault(directory, set()).add(new.jid)
         elif isinstance(new, Mounted):
             self.mounts_over[new.below] = self.mounts_over.get(new.below, 0) + 1
             self.mounts_at.setdefault(new.directory, []).append(new.number)
@@ -249,6 +252,8 @@ class State:
             if not isinstance(new, Prison) or old.name != new.name:
                 _leave(self.jails_named, old.name, old.jid)
             self.children_of[old.parent].discard(old.jid)
+            for directory in _upwards(old.path):
+                self.jails_below[directory].discard(old.jid)
         elif isinstance(old, Mounted):
             self.mounts_over[old.below] -= 1
             _leave(self.mounts_at, old.directory, old.number)
@@ -267,6 +272,14 @@ class State:
 def _same_place(old: Record | None, new: Record | None) -> bool:
     return (isinstance(old, Iface) and isinstance(new, Iface)
             and (old.vnet, old.name) == (new.vnet, new.name))
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A directory and all those above it."""
+    while path != "/":
+        yield path
+        path = path.rpartition("/")[0] or "/"
+    yield path
 
 
 K = TypeVar("K")
