@@ -283,6 +283,9 @@ MESSAGES: dict[str, Message] = {
     "bridge_gone": Message(
         "the bridge of {parent} has gone",
         "It was shut down while the vimage was being started."),
+    "bridge_still_used": Message(
+        "an interface of this vimage is still on the bridge of {bridge}",
+        "The interface could not be taken away; the bridge waits for it."),
     "name_taken": Message(
         "{name}: an interface or a netgraph node has that name",
         "A name found on the host is never acted on. Remove or rename what has it."),

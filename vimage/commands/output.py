@@ -56,6 +56,7 @@ class Progress:
         self.total = total
         self.sink: Sink = sink or Terminal()
         self.done = 0
+        self._said: set[str] = set()  # what several vimages share is said once
         self.rc = rc
         self.json = json
         if rc and not json:
@@ -70,8 +71,14 @@ class Progress:
                 self.sink.out(f" {result.name}")
         else:
             self.sink.out(f"{self._count()}{result.name} {result.outcome.value}\n")
-        for problem in result.problems:
-            self.sink.err(line(problem))
+        self._complain(result.problems)
+
+    def _complain(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            text = line(problem)
+            if text not in self._said:
+                self._said.add(text)
+                self.sink.err(text)
 
     def _count(self) -> str:
         if self.total < 2 or not self.sink.terminal:
@@ -90,8 +97,7 @@ class Progress:
             return answer.status
         if self.rc:
             self.sink.out(".\n")
-        for problem in answer.problems:
-            self.sink.err(line(problem))
+        self._complain(answer.problems)
         return answer.status
 
 

@@ -32,7 +32,7 @@ class Loaded:
 
     def problems_of(self, name: str) -> list[Problem]:
         """The errors that keep one vimage from starting."""
-        return [problem for problem in self.errors if problem.vimage == name]
+        return [problem for problem in self.errors if problem.vimage in (name, "")]
 
 
 def load(kernel: Kernel, file: str | None) -> Loaded:

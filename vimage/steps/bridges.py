@@ -59,6 +59,8 @@ class SharedBridge(Step):
         self.make(work)
 
     async def undo(self, work: Work) -> None:
+        if any(entry.facts.get("bridge_key") == self.key for entry in work.record.entries):
+            raise VimageError("bridge_still_used", bridge=self.key.partition(".")[2])
         if not work.let_go(self.key):
             return
         facts = work.shared(self.key)
@@ -237,6 +239,11 @@ class HostOnlyBridge(SharedBridge):
     def _node(self) -> str:
         return bridge_node(self.name)
 
+    @property
+    def _hook(self) -> str:
+        """Of our socket node, while the bridge has no other."""
+        return f"h{self.name}"
+
     def describe(self) -> str:
         return (f"host-only bridge {self._node}: interface {self.name}, MAC {self.mac}"
                 + (f", {' '.join(self.addresses)}" if self.addresses else "")
@@ -257,11 +264,10 @@ class HostOnlyBridge(SharedBridge):
         facts: Facts = {}
         work.write_shared(self.key, facts)
         # Until it is named the bridge hangs on our socket node and goes when we go.
-        hook = f"h{self.name}"
-        kernel.ng_mkpeer(".:", "bridge", hook, "link1")
-        kernel.ng_name(f".:{hook}", self._node)
+        kernel.ng_mkpeer(".:", "bridge", self._hook, "link1")
+        kernel.ng_name(f".:{self._hook}", self._node)
         kernel.ng_mkpeer(f"{self._node}:", "eiface", "link0", "ether")
-        kernel.ng_rmhook(".:", hook)
+        kernel.ng_rmhook(".:", self._hook)
         eiface = kernel.ng_node(f"{self._node}:link0")
         facts = {"node": kernel.ng_node(f"{self._node}:").id, "eiface": eiface.id}
         kernel.ng_name(by_id(eiface.id), self.name)
@@ -291,6 +297,8 @@ class HostOnlyBridge(SharedBridge):
                 return False
         if eiface is not None:
             kernel.ng_shutdown(by_id(eiface.id))
+        with contextlib.suppress(FileNotFoundError):
+            kernel.ng_rmhook(".:", self._hook)  # a bridge that did not get its name
         if node is not None:
             with contextlib.suppress(FileNotFoundError):  # a bridge goes with its last hook
                 kernel.ng_shutdown(by_id(node.id))
