@@ -48,7 +48,7 @@ status=$?
 mkdir -p build/tests
 echo $status >build/tests/status
 uname -a >build/tests/uname
-tar -cf - -C build/tests . | dd of=/dev/vtbd2 bs=1m conv=sync status=none
+tar -cf /dev/vtbd2 -C build/tests .
 exit $status
 """
 
@@ -273,7 +273,9 @@ class Console:
         self.send("root\n")
         if self.expect(rb"[#%$>] ?$|[Pp]assword: ?$", 120)[0].lower().startswith(b"password"):
             raise RunnerError("root of the image has a password; it must have none")
-        ready = "exec /bin/sh -c 'stty -echo; printf vimage-%s\\\\n shell; exec /bin/sh'\n"
+        # No prompt and no echo from here on.
+        ready = ("exec /bin/sh -c 'stty -echo; printf vimage-%s\\\\n shell; "
+                 "while read -r line; do eval \"$line\" </dev/null; done'\n")
         self.send(ready)
         self.expect(rb"vimage-shell\r?\n", 60, again=ready)
 

@@ -21,7 +21,9 @@ def script(tmp_path):
 def rcorder(*arguments: str) -> list[str]:
     scripts = [f"/etc/rc.d/{name}" for name in os.listdir("/etc/rc.d")]
     result = subprocess.run(["rcorder", *arguments, *scripts, str(SCRIPT)],
-                            capture_output=True, text=True, check=True)
+                            capture_output=True, text=True)
+    # Its status is 1 when a script of this host requires one that is not installed.
+    assert "vimage" not in result.stderr
     return [os.path.basename(line) for line in result.stdout.splitlines()]
 
 
@@ -90,7 +92,7 @@ def test_pkg_is_told_from_an_administrator(script, tmp_path):
 
 
 def test_service_knows_its_commands():
-    result = subprocess.run(["service", "vimage", "extracommands"], capture_output=True,
+    result = subprocess.run(["service", "vimage", "oneextracommands"], capture_output=True,
                             text=True)
     assert {"status", "reload", "reexec", "plan", "check", "graph"} <= set(result.stdout.split())
 
