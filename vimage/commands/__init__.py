@@ -1,28 +1,38 @@
-"""The verbs of the command line, one module each."""
+"""The verbs of the command line, one module each.
+
+Only the module of the verb that was asked for is imported: starting up is most of what a
+short command costs.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from vimage import __version__
-from vimage.commands import (
-    check,
-    demo,
-    enter,
-    graph,
-    lifecycle,
-    plan,
-    service,
-    show,
-    status,
-)
-from vimage.commands.context import Context
 from vimage.messages import VimageError
-from vimage.session import NOTHING_TOUCHED
 
-VERBS = (lifecycle, status, plan, check, graph, enter, show, service, demo)
+#: Verb to module and one-line description.
+VERBS = {
+    "start": ("lifecycle", "start vimages, without NAME all of vimage_list"),
+    "stop": ("lifecycle", "stop vimages, without NAME all that run"),
+    "restart": ("lifecycle", "stop vimages and start them again"),
+    "status": ("status", "show the vimages and how they are"),
+    "reload": ("service", "read rc.conf again and apply what can be applied live"),
+    "reexec": ("service", "put the installed version in place of the running service"),
+    "plan": ("plan", "print every step of a start or stop, in order; nothing is touched"),
+    "check": ("check", "print every error of the configuration and of this host"),
+    "graph": ("graph", "draw the network: DOT, SVG (no Graphviz needed) or Mermaid"),
+    "exec": ("enter", "run a command in a vimage; its exit status is the command's"),
+    "console": ("enter", "log in to a vimage on a terminal of its own"),
+    "show": ("show", "print the configuration of a vimage as resolved"),
+    "import": ("import_", "print vimage_* lines for what other tools are configured with"),
+    "service": ("service", "run the service in the foreground (rc(8) starts it)"),
+    "demo": ("demo", "play the life of two vimages on a simulated host"),
+}
 
 
 def options() -> argparse.ArgumentParser:
@@ -40,29 +50,40 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or that of one verb (the others are named only)."""
     common = options()
     top = argparse.ArgumentParser(
         prog="vimage", parents=[common],
         description="Boot service for VNET jails wired with netgraph(4).")
     top.add_argument("--version", action="version", version=f"vimage {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for module in VERBS:
-        module.add(verbs, common)
+    for verb, (module, text) in VERBS.items():
+        sub = verbs.add_parser(verb, parents=[common], help=text, description=text)
+        if only in (None, verb):
+            loaded: Any = importlib.import_module(f"vimage.commands.{module}")
+            loaded.add(sub, verb)
     return top
+
+
+def _verb(argv: Sequence[str]) -> str:
+    """The verb of a command line, "" when it has none."""
+    return next((word for word in argv if word in VERBS), "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status."""
-    arguments = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = parser(_verb(argv)).parse_args(argv)
+    from vimage.commands.context import Context
+
     try:
         status: int = arguments.run(Context.of(arguments), arguments)
         sys.stdout.flush()
         return status
     except VimageError as error:
         print(f"vimage: {error}", file=sys.stderr)
-        return NOTHING_TOUCHED
+        return 2
     except BrokenPipeError:
         sys.stderr.close()
         return 1

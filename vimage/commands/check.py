@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from vimage import check as checks
 from vimage.commands.context import Context
@@ -11,10 +10,8 @@ from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "print every error of the configuration and of this host; nothing is touched"
-    parser = verbs.add_parser("check", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("names", metavar="NAME", nargs="*")
     parser.set_defaults(run=run)
 

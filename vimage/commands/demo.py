@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from vimage.commands.context import Context
 from vimage.kernel import Iff
@@ -39,10 +38,8 @@ defaultrouter="192.168.1.1"
 PACE = 0.6
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "play the life of two vimages on a simulated host"
-    parser = verbs.add_parser("demo", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("--keep", metavar="DIR", type=Path,
                         help="leave the simulated host in DIR, to go on with")
     parser.set_defaults(run=run)

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from vimage.commands.context import Context
 from vimage.journal import READY
@@ -17,17 +16,12 @@ from vimage.steps.work import ENVIRONMENT
 LOGIN = ("/usr/bin/login", "-f", "root")
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verbs of this module."""
-    text = "run a command in a vimage; its exit status is the command's"
-    parser = verbs.add_parser("exec", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verbs."""
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
-    parser.set_defaults(run=run_exec)
-    text = "log in to a vimage on a terminal of its own"
-    parser = verbs.add_parser("console", parents=[common], help=text, description=text)
-    parser.add_argument("name", metavar="NAME")
-    parser.set_defaults(run=run_console)
+    if verb == "exec":
+        parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
+    parser.set_defaults(run=run_exec if verb == "exec" else run_console)
 
 
 def run_exec(context: Context, arguments: argparse.Namespace) -> int:

@@ -9,10 +9,8 @@ from vimage.commands.context import Context
 from vimage.messages import VimageError
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "draw the network: DOT, SVG (no Graphviz needed) or Mermaid"
-    parser = verbs.add_parser("graph", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("names", metavar="NAME", nargs="*")
     parser.add_argument("--format", choices=("dot", "svg", "mermaid"), default="dot")
     parser.set_defaults(run=run)

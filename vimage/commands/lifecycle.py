@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from vimage.commands.context import Context
 from vimage.commands.output import Progress
 from vimage.messages import VimageError
 from vimage.session import Answer
 
-_HELP = {
-    "start": "start vimages, without NAME all of vimage_list",
-    "stop": "stop vimages, without NAME all that run",
-    "restart": "stop vimages and start them again",
-}
-
-
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verbs of this module."""
-    for verb, text in _HELP.items():
-        parser = verbs.add_parser(verb, parents=[common], help=text, description=text)
-        parser.add_argument("names", metavar="NAME", nargs="*")
-        parser.set_defaults(run=run)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
+    parser.add_argument("names", metavar="NAME", nargs="*")
+    parser.set_defaults(run=run)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import Any
 
 from vimage import plan as plans
 from vimage.commands.context import Context
@@ -15,10 +14,8 @@ from vimage.steps import Step
 from vimage.steps.mounts import Fstab, read_fstab
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "print every step of a start or stop, in order; nothing is touched"
-    parser = verbs.add_parser("plan", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("names", metavar="[start|stop] NAME", nargs="*")
     parser.set_defaults(run=run)
 

@@ -7,24 +7,18 @@ import asyncio
 import logging
 import logging.handlers
 import os
-from typing import Any
 
 from vimage import check
 from vimage.commands.context import Context
 from vimage.messages import VimageError
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verbs of this module."""
-    text = "run the service in the foreground (service vimage start does it for you)"
-    parser = verbs.add_parser("service", parents=[common], help=text, description=text)
-    parser.add_argument("--supervised", action="store_true",
-                        help="daemon(8) is the parent: end it together with the service")
-    parser.set_defaults(run=run)
-    for verb, text in (("reload", "read rc.conf again and apply what can be applied live"),
-                       ("reexec", "put the installed version in place of the running service")):
-        parser = verbs.add_parser(verb, parents=[common], help=text, description=text)
-        parser.set_defaults(run=needs_service)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verbs."""
+    if verb == "service":
+        parser.add_argument("--supervised", action="store_true",
+                            help="daemon(8) is the parent: end it together with the service")
+    parser.set_defaults(run=run if verb == "service" else needs_service)
 
 
 def needs_service(context: Context, arguments: argparse.Namespace) -> int:

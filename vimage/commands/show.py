@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from vimage.commands.context import Context
 from vimage.commands.output import complain, show_json
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "print the configuration of a vimage as resolved"
-    parser = verbs.add_parser("show", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--format", choices=("rc", "yaml", "json"), default="rc")
     parser.set_defaults(run=run)

@@ -11,10 +11,8 @@ from vimage.journal import READY, Record
 from vimage.kernel import Kernel
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:
-    """Add the verb of this module."""
-    text = "show the vimages and how they are"
-    parser = verbs.add_parser("status", parents=[common], help=text, description=text)
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """The arguments of the verb."""
     parser.add_argument("names", metavar="NAME", nargs="*")
     parser.set_defaults(run=run)
 
