@@ -45,5 +45,5 @@ mkdir -p $results
 uname -a >$results/uname
 [ $# -gt 0 ] || set -- -m freebsd --ignore=tests/freebsd/reboot tests/freebsd tests/contract
 # Reboot tests are run by name: test_before.py, a reboot, test_after.py.
-exec "$python" -m pytest -v -p no:cacheprovider --color=no --junitxml=$results/freebsd.xml \
+exec "$python" -m pytest -v -p no:cacheprovider --color=no --tb=short --junitxml=$results/freebsd.xml \
     -o junit_suite_name=freebsd "$@" </dev/null

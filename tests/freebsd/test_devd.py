@@ -158,9 +158,9 @@ def test_a_name_made_for_a_path_deletes_nothing(devd, eiface):
 
 def in_and_out(name: str, renamed: str = "") -> None:
     """Move an interface into a jail, perhaps rename it there, and bring it back."""
-    jail = subprocess.run(["jail", "-i", "-c", "vnet", "persist", "path=/",
-                           f"vnet.interface={name}"], capture_output=True, text=True,
-                          check=True).stdout.strip()
+    jail = "vimage_devd_test"
+    subprocess.run(["jail", "-c", f"name={jail}", "vnet", "persist", "path=/",
+                    f"vnet.interface={name}"], check=True, capture_output=True)
     if renamed:
         subprocess.run(["jexec", jail, "ifconfig", name, "name", renamed], check=True,
                        capture_output=True)
