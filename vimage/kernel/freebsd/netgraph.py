@@ -242,7 +242,7 @@ def _control_socket() -> socket.socket:
     _reserve(control, socket.SO_SNDBUF, SEND_SPACE)
     control.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO,
                        struct.pack("<qq", REPLY_TIMEOUT, 0))
-    address = sockaddr.netgraph(f"vimage{os.getpid()}")
+    address = sockaddr.netgraph(f"vimage{os.getpid()}\0")  # bind(2) wants the NUL
     try:
         libc().bind(control.fileno(), address, len(address))
     except OSError as error:

@@ -35,6 +35,7 @@ from vimage.kernel.freebsd.channel import Channel, pair
 
 ENTER_TIMEOUT = 5.0  # seconds that work inside a jail may take
 START_TIMEOUT = 10.0  # seconds from fork to exec
+KILL_AGAIN = 0.2  # seconds; see Helper.expire
 
 SYNC_FD, COMMAND_FD = 3, 4
 
@@ -65,6 +66,7 @@ class Helper:
         self.commands = commands
         self.children: dict[int, Child] = {}
         self.watched: dict[int, Child] = {}
+        self.doomed: dict[int, Child] = {}
         self.wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         for fd in (*self.channels, self.wake):
@@ -88,9 +90,10 @@ class Helper:
 
     def timeout(self) -> int | None:
         """Milliseconds until the first deadline."""
-        if not self.watched:
+        waiting = [*self.watched.values(), *self.doomed.values()]
+        if not waiting:
             return None
-        first = min(child.deadline for child in self.watched.values())
+        first = min(child.deadline for child in waiting)
         return max(0, int((first - time.monotonic()) * 1000) + 1)
 
     def serve(self, channel: Channel) -> bool:
@@ -146,6 +149,8 @@ class Helper:
         child = self.children.get(pid)
         if child is not None and child.started:
             os.killpg(pid, number)
+            if number == signal.SIGKILL:
+                self.doom(child)
 
     # -- in the child ------------------------------------------------------------------
 
@@ -245,6 +250,7 @@ class Helper:
                 return
             if pid == 0:
                 return
+            self.doomed.pop(pid, None)
             child = self.children.pop(pid, None)
             if child is None:
                 continue
@@ -256,11 +262,23 @@ class Helper:
                 self.answer(self.commands, ("ended", pid, _exit_status(status)))
 
     def expire(self) -> None:
-        """End the children that a jail holds up, and say so."""
+        """End the children that a jail holds up, and say so.
+
+        SIGKILL is sent again until the child has gone: one that gets SIGSTOP while it
+        exits is stopped in the middle of that, and only the next SIGKILL gets it on.
+        """
         now = time.monotonic()
         for child in [child for child in self.watched.values() if child.deadline <= now]:
-            os.kill(child.pid, signal.SIGKILL)
             self.finish(child, ("error", child.request, errno.ETIMEDOUT))
+            self.doom(child)
+        for child in [child for child in self.doomed.values() if child.deadline <= now]:
+            self.doom(child)
+
+    def doom(self, child: Child) -> None:
+        """Kill a child, and look at it again a little later."""
+        os.kill(child.pid, signal.SIGKILL)
+        child.deadline = time.monotonic() + KILL_AGAIN
+        self.doomed[child.pid] = child
 
 
 def _exit_status(status: int) -> int:
