@@ -20,16 +20,34 @@ Operations do not wait, except for what the kernel itself makes them wait for
 from __future__ import annotations
 
 import enum
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class JailError(OSError):
     """An error of jail_set(2), jail_get(2) or nmount(2) with the kernel's own message."""
 
+    @staticmethod
+    def of(number: int, words: str) -> JailError:
+        """The error of that errno; ENOENT is a FileNotFoundError, as everywhere."""
+        return (JailNotFoundError if number == errno.ENOENT else JailError)(number, words)
 
-class Iff(enum.IntFlag):
+
+class JailNotFoundError(JailError, FileNotFoundError):
+    """ENOENT with the kernel's own message."""
+
+
+class Bits(enum.IntFlag, boundary=enum.KEEP):
+    """Flags of the kernel; bits without a name here are kept."""
+
+    def without(self, other: int) -> Self:
+        """These bits less ``other`` (``~`` of an IntFlag forgets the bits without a name)."""
+        return type(self)(int(self) & ~int(other))
+
+
+class Iff(Bits):
     """Interface flags, net/if.h (IFF_*)."""
 
     UP = 0x1
@@ -45,7 +63,7 @@ class Iff(enum.IntFlag):
 NO_FLAGS = Iff(0)
 
 
-class Cap(enum.IntFlag):
+class Cap(Bits):
     """Interface capabilities, net/if.h (IFCAP_*)."""
 
     RXCSUM = 0x1

@@ -126,7 +126,7 @@ class Bridge(SharedBridge):
             facts["node"] = below.id
         work.write_shared(self.key, facts)
         if facts["caps_off"]:
-            kernel.if_set_caps(self.parent, caps & ~UNBRIDGEABLE)
+            kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
         if facts["set_up"]:
             kernel.if_set_flags(self.parent, set=Iff.UP)
         if below is None:
@@ -155,7 +155,7 @@ class Bridge(SharedBridge):
         """Join a parent that has come back to the bridge that waited for it."""
         caps = kernel.if_caps(self.parent)
         if caps & UNBRIDGEABLE:
-            kernel.if_set_caps(self.parent, caps & ~UNBRIDGEABLE)
+            kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
         kernel.if_set_flags(self.parent, set=Iff.UP)
         kernel.ng_connect(self._ether, "lower", node, "link0")
         kernel.ng_connect(self._ether, "upper", node, "link1")

@@ -191,7 +191,7 @@ class Whole(Step):
                 kernel.if_set_caps(self.name, type(caps)(facts["caps"]))
         wanted = Iff(facts["flags"]) & Iff.UP
         if wanted != now.flags & Iff.UP:
-            kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP & ~wanted)
+            kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP.without(wanted))
 
 
 def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:

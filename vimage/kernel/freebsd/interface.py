@@ -243,6 +243,6 @@ def flags(descriptor: int, name: str) -> int:
 def set_flags(descriptor: int, name: str, set_: int, clear: int) -> None:
     """SIOCSIFFLAGS; nothing to do when they are so already."""
     old = flags(descriptor, name)
-    new = (old | set_) & ~clear
+    new = (old | int(set_)) & ~int(clear)
     if new != old:
         ifreq.named(descriptor, ifreq.SIOCSIFFLAGS, name, "HH", new & 0xffff, new >> 16)

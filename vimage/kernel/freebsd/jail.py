@@ -65,7 +65,7 @@ def _look_up(name: str) -> Type:
 
 
 def _unknown(name: str) -> JailError:
-    return JailError(errno.EINVAL, f"unknown parameter: {name}")
+    return JailError.of(errno.EINVAL, f"unknown parameter: {name}")
 
 
 def _numbers(name: str) -> sysctl.Oid | None:
@@ -141,7 +141,7 @@ def _kind(name: str, kind: int, format_: str) -> str:
     else:
         structure = {2: "i", 4: "q", 6: "I", 7: "q", 8: "Q", 9: "Q"}.get(kind)
     if structure is None:
-        raise JailError(errno.EINVAL, f"unknown type for {name}")
+        raise JailError.of(errno.EINVAL, f"unknown type for {name}")
     return structure
 
 
@@ -176,7 +176,7 @@ def _number(name: str, type_: str, value: Value, words: Mapping[str, int]) -> in
     try:
         return int(word)
     except ValueError:
-        raise JailError(errno.EINVAL, f'{name}: unknown {type_} value "{value}"') from None
+        raise JailError.of(errno.EINVAL, f'{name}: unknown {type_} value "{value}"') from None
 
 
 def _element(name: str, kind: str, value: Value) -> bytes:
@@ -185,12 +185,12 @@ def _element(name: str, kind: str, value: Value) -> bytes:
         try:
             return socket.inet_pton(family, str(value))
         except OSError:
-            raise JailError(errno.EINVAL,
+            raise JailError.of(errno.EINVAL,
                             f"{name}: not an IPv{version} address: {value}") from None
     try:
         return struct.pack("<" + kind, int("0" if value is None else str(value)))
     except (ValueError, struct.error):
-        raise JailError(errno.EINVAL, f'{name}: non-integer value "{value}"') from None
+        raise JailError.of(errno.EINVAL, f'{name}: non-integer value "{value}"') from None
 
 
 # -- system calls --------------------------------------------------------------------
@@ -202,7 +202,7 @@ def _call(function: Any, buffers: list[Any], flags: int) -> int:
     try:
         return int(function(vector.array, len(vector), flags))
     except OSError as error:
-        raise JailError(error.errno, os.fsdecode(message.value) or error.strerror) from None
+        raise JailError.of(error.errno, os.fsdecode(message.value) or error.strerror) from None
 
 
 def set_(parameters: Mapping[str, Value], flags: int) -> int:
@@ -247,7 +247,7 @@ def get(jail: int | str) -> Jail:
 def _jail_name(name: str) -> bytes:
     data = os.fsencode(name)
     if not data or len(data) >= 256:
-        raise JailError(errno.ENOENT, f'jail "{name}" not found')
+        raise JailError.of(errno.ENOENT, f'jail "{name}" not found')
     return data
 
 

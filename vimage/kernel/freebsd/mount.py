@@ -100,7 +100,7 @@ def mount(fstype: str, directory: int, options: Mapping[str, str | None]) -> str
             libc().nmount(vector.array, len(vector), 0)
         except OSError as error:
             words = os.fsdecode(message.value)
-            raise JailError(error.errno, words or f"{fstype}: {error.strerror}") from None
+            raise JailError.of(error.errno, words or f"{fstype}: {error.strerror}") from None
         top = os.open(".", _OPEN)  # leads to what covers the directory last
     try:
         return filesystem_of(top).fsid

@@ -16,7 +16,7 @@ def fail(number: int, what: str | None = None) -> NoReturn:
 
 def fail_in_words(number: int, message: str = "") -> NoReturn:
     """Raise a ``JailError`` with the kernel's own message, where it has one."""
-    raise JailError(number, message or os.strerror(number))
+    raise JailError.of(number, message or os.strerror(number))
 
 
 def no_such_jail(jid: int | str) -> NoReturn:
