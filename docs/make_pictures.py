@@ -2,7 +2,7 @@
 
     python3 docs/make_pictures.py
 
-``session.svg`` is the terminal of ``vimage demo``, ``network.svg`` what ``vimage graph``
+``session.svg`` is the first half of ``vimage demo``, ``network.svg`` what ``vimage graph``
 draws of ``docs/examples/network.conf``.
 """
 
@@ -22,6 +22,7 @@ LINE = 17
 CHARACTER = 7.25
 MARGIN = 18
 BAR = 30
+MOST_LINES = 58
 
 STYLE = """\
 text { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -37,6 +38,14 @@ def vimage(*arguments: str) -> str:
     """What the program of this checkout prints."""
     return subprocess.run([sys.executable, "-m", "vimage", *arguments], cwd=ROOT, check=True,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
+
+
+def beginning(text: str, longest: int) -> str:
+    """The first lines of a session, up to where a new section begins with a comment."""
+    lines = text.strip().splitlines()
+    sections = [i for i, line in enumerate(lines) if line.startswith("# ") and 0 < i <= longest]
+    end = len(lines) if len(lines) <= longest else (sections or [longest])[-1]
+    return "\n".join(lines[:end]).rstrip()
 
 
 def terminal(text: str) -> str:
@@ -74,7 +83,7 @@ def main() -> None:
         (DOCS / "network.svg").write_text(vimage(
             "graph", "--simulate", "--simulated-host", host, "-f",
             str(DOCS / "examples" / "network.conf"), "--format", "svg"))
-    (DOCS / "session.svg").write_text(terminal(vimage("demo")))
+    (DOCS / "session.svg").write_text(terminal(beginning(vimage("demo"), MOST_LINES)))
 
 
 if __name__ == "__main__":
