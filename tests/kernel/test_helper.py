@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ from vimage.kernel.freebsd.helper import Helper, HelperGone
 from vimage.kernel.freebsd.processes import HelperProcess, HelperProcesses
 
 Body = Callable[[HelperProcesses], Awaitable[None]]
+
+
+@pytest.fixture(params=["forked", "spawned"], autouse=True)
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test with a helper that is forked, and with one that is spawned since this
+    process has a thread."""
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    if request.param == "spawned":
+        thread.start()
+    yield
+    end.set()
+    if thread.is_alive():
+        thread.join()
 
 
 def run(body: Body) -> None:

@@ -70,6 +70,7 @@ CHILD = {
     "execve": (c_int, (c_char_p, c_void_p, c_void_p)),
     "jail_attach": (c_int, (c_int,)),
     "procctl": (c_int, (c_int, ctypes.c_int64, c_int, c_void_p)),
+    "setproctitle": (None, (c_char_p,)),  # a text without "%"
 }
 
 

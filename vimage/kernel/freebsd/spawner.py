@@ -1,8 +1,8 @@
 """The helper process: starts commands and enters jails on behalf of the service.
 
-It is small, has one thread and does nothing else, so forking it is cheap and safe at any
-time, and what enters a jail holds nothing of the service.  It is run as a program of its
-own (``python -I -S spawner.py``) with two channels: descriptor 3 for operations that the
+It has one thread and does nothing else, so forking it is cheap and safe at any time.  It is
+forked early from the service, or run as a program of its own (``python -I -S spawner.py``)
+when that has threads by then.  Two channels join them: descriptor 3 for operations that the
 service waits for, 4 for commands.  It ends when the service closes one of them or dies;
 what it started runs on.
 
@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
 
-from vimage.kernel.freebsd import enter, libc
+from vimage.kernel.freebsd import enter, libc, procs
 from vimage.kernel.freebsd.channel import Channel, pair
 
 ENTER_TIMEOUT = 5.0  # seconds that work inside a jail may take
@@ -286,10 +286,7 @@ def _exit_status(status: int) -> int:
 
 
 def _start_time(pid: int) -> str:
-    if not enter.FREEBSD:
-        return ""
-    from vimage.kernel.freebsd import procs
-    return procs.Info(procs.read(pid)).start
+    return procs.Info(procs.read(pid)).start if enter.FREEBSD else ""
 
 
 def _work() -> dict[str, Any]:
@@ -304,7 +301,7 @@ def _signals() -> None:
     """Every signal as by default, but those that must not end this process: they get a
     handler that does nothing, which an exec sets back to the default by itself."""
     for number in signal.valid_signals():
-        if signal.getsignal(number) == signal.SIG_IGN:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE,
                    signal.SIGXFSZ, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
@@ -319,6 +316,10 @@ def _ignore(number: int, frame: object) -> None:
 
 def main() -> None:
     """The program: descriptors 3 and 4 are the channels, 0 to 2 are /dev/null."""
+    gc.disable()
+    libc.raw("closefrom")(COMMAND_FD + 1)
+    if enter.FREEBSD:
+        libc.raw("setproctitle")(b"-vimage: helper")
     os.setsid()
     os.chdir("/")
     os.umask(0o022)
@@ -327,11 +328,7 @@ def main() -> None:
     for fd in (SYNC_FD, COMMAND_FD):
         os.set_inheritable(fd, False)
         channels.append(Channel(socket.socket(fileno=fd)))
-    helper = Helper(*channels)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    helper.run()
+    Helper(*channels).run()
 
 
 if __name__ == "__main__":
