@@ -16,6 +16,9 @@ CONFIGURATION = Path("/etc/rc.conf.d/vimage")
 STATE = Path("/var/run/vimage")
 JAILS = Path("/var/tmp/vimage-tests")
 
+#: What devd(8) runs for a moment when a parent's link comes up.
+DEVD = r"rc\.d/dhclient|pccard_ether|rc\.d/netif quietstart|^dhclient:"
+
 #: Parts of the host that a jail root borrows, read-only.
 BORROWED = ("bin", "sbin", "lib", "libexec", "usr")
 
@@ -114,4 +117,4 @@ def pings(jail: str, address: str, count: int = 3) -> bool:
 def look() -> host_tools.Snapshot:
     """The host as its own tools tell it, state files of vimage included."""
     directories = [str(path) for path in (STATE / "vimages", STATE / "shared") if path.is_dir()]
-    return host_tools.take(directories)
+    return host_tools.take(directories, ignore=DEVD)
