@@ -19,6 +19,8 @@ def main(argv: list[str] | None = None) -> int:
         status = ask(*parsed)
         if status is not None:
             return status
+        if parsed[2] == ["end"]:
+            return 0  # there is no service to end
     from vimage.commands import main as local
 
     return local(argv)
@@ -29,7 +31,7 @@ def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
 
     Whatever is not plainly for it is left to the full command line.
     """
-    flags, file, words = "", "", []
+    flags, file, words, service_only = "", "", [], False
     left = list(argv)
     while left:
         word = left.pop(0)
@@ -39,6 +41,8 @@ def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
             flags += "r"
         elif word == "--shutdown":
             flags += "d"
+        elif word == "--service-only":
+            service_only = True
         elif word == "-f" and left:
             file = left.pop(0)
         elif word.startswith("-"):
@@ -47,6 +51,8 @@ def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
             words.append(word)
     if not words or words[0] not in ASKED:
         return None
+    if service_only and words[0] == "stop":
+        words = ["end"]
     if sys.stdout.isatty():
         flags += "t"
     if file and not file.startswith("/"):

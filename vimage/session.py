@@ -19,6 +19,9 @@ from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
 from vimage.steps.work import Tools
 
+#: Seconds of rcshutdown_timeout kept for what comes after vimage.
+RESERVE = 10.0
+
 #: Exit status, as the manual gives it.
 DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 
@@ -131,14 +134,16 @@ class Session:
         return Answer(max(stopped.status, started.status),
                       stopped.results + started.results, stopped.problems + started.problems)
 
-    async def shut_down(self, report: Report, seconds: float) -> Answer:
-        """Stop everything because the host goes down, within ``seconds`` in all.
+    async def shut_down(self, report: Report, timeout: float) -> Answer:
+        """Stop everything because the host goes down, within ``timeout`` (rcshutdown_timeout,
+        seconds) less RESERVE.
 
         Hooks, services, processes and mounts are seen to; nodes, VNETs and the parents'
         flags are left to the reboot.
         """
         self.engine.going_down = True
         wanted = self._stop_order(list(self.journal.records), None)
+        seconds = max(timeout - RESERVE, 1.0)
         try:
             async with asyncio.timeout(seconds):
                 results = await self.engine.stop(wanted, report)

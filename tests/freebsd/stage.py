@@ -33,7 +33,8 @@ def sh(command: str, *, check: bool = True, timeout: float = 300) -> str:
     done = subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, timeout=timeout)
     if check and done.returncode:
-        raise AssertionError(f"{command}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        raise AssertionError(f"{command}: exit status {done.returncode}\n"
+                             f"{done.stdout}{done.stderr}")
     return done.stdout
 
 

@@ -12,6 +12,11 @@ from vimage.session import Answer
 def add(parser: argparse.ArgumentParser, verb: str) -> None:
     """The arguments of the verb."""
     parser.add_argument("names", metavar="NAME", nargs="*")
+    if verb == "stop":
+        parser.add_argument("--service-only", action="store_true",
+                            help="end the service; the vimages run on")
+        parser.add_argument("--shutdown", action="store_true",
+                            help="the host goes down: leave to the reboot what it undoes")
     parser.set_defaults(run=run)
 
 
@@ -21,10 +26,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         from vimage.service.launch import and_ask
 
         return and_ask(context, [arguments.verb, *arguments.names])
-    return here(context, arguments.verb, arguments.names)
+    return here(context, arguments.verb, arguments.names,
+                going_down=getattr(arguments, "shutdown", False))
 
 
-def here(context: Context, verb: str, names: list[str]) -> int:
+def here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:
     """Act in this process, telling about it on the way."""
     try:
         loaded = context.loaded
@@ -39,6 +45,9 @@ def here(context: Context, verb: str, names: list[str]) -> int:
 
         async def act() -> Answer:
             await session.recover()
+            if going_down:
+                timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90
+                return await session.shut_down(progress, timeout)
             operation = getattr(session, verb)
             answer: Answer = await operation(loaded, names, progress)
             return answer

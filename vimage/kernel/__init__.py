@@ -30,7 +30,7 @@ class JailError(OSError):
     """An error of jail_set(2), jail_get(2) or nmount(2) with the kernel's own message."""
 
     @staticmethod
-    def of(number: int, words: str) -> JailError:
+    def of(number: int | None, words: str | None) -> JailError:
         """The error of that errno; ENOENT is a FileNotFoundError, as everywhere."""
         return (JailNotFoundError if number == errno.ENOENT else JailError)(number, words)
 

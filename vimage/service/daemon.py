@@ -32,9 +32,6 @@ from vimage.service.watch import Watch, command_of
 from vimage.session import Answer, Session, open_session
 from vimage.steps.bridges import reconnect
 
-#: Seconds of rcshutdown_timeout kept for what comes after vimage.
-RESERVE = 10.0
-
 
 class Service:
     """The service of one host."""
@@ -194,7 +191,7 @@ class Service:
 
         if request.shutdown:
             timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90.0
-            stopping = self.session.shut_down(report, max(timeout - RESERVE, 1.0))
+            stopping = self.session.shut_down(report, timeout)
         else:
             stopping = self.session.stop(loaded, names, report)
         status = progress.finish(await stopping)
@@ -263,7 +260,7 @@ class Service:
         if not result.problems:
             self.log.info("%s: %s", result.name, result.outcome.value)
 
-    # -- what happens behind its back ----------------------------------------------------------------
+    # -- what happens behind its back ---------------------------------------------------------
 
     def _follow(self, record: Record) -> None:
         """Watch over a vimage that is ready."""

@@ -33,17 +33,17 @@ def and_ask(context: Context, words: list[str]) -> int:
     directory = kernel.path(DIRECTORY)
     # daemon(8) refuses when there is a service already; then that one is asked.
     os.makedirs(directory, mode=0o700, exist_ok=True)
+    file = os.path.abspath(context.file) if context.file else ""
     subprocess.run(
         [SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
          "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
-         "service", "--supervised", *(("-f", os.path.abspath(context.file)) if context.file else ())],
+         "service", "--supervised", *(("-f", file) if file else ())],
         check=False, stdin=subprocess.DEVNULL, close_fds=True, cwd="/")
     flags = "".join(letter for letter, on in (
         ("t", sys.stdout.isatty()), ("r", context.rc), ("j", context.json)) if on)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        status = client.ask(flags, os.path.abspath(context.file) if context.file else "",
-                            words, kernel.path(wire.SOCKET))
+        status = client.ask(flags, file, words, kernel.path(wire.SOCKET))
         if status is not None:
             return status
         time.sleep(0.02)

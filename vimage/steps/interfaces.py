@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -18,6 +19,9 @@ from vimage.steps.work import Work
 
 #: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
 EIFACE_MTU = 1500
+
+#: Seconds that devd(8) may take to hear of an interface that came back.
+DEVD_WITHIN = 5.0
 
 _FRESH = re.compile(r"ngeth\d+")
 
@@ -148,11 +152,20 @@ class Whole(Step):
                 await work.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
                                        f"service netif start {self.name}", self.stop_timeout)
         finally:
-            with contextlib.suppress(OSError):
-                os.unlink(self._marker(work))
+            await self._consumed(work)
 
     def _marker(self, work: Work) -> str:
         return f"{work.tools.journal.directory}/returning/{self.name}"
+
+    async def _consumed(self, work: Work) -> None:
+        """Give devd(8) time to take the marker; then it must not stay: it would hide the
+        next arrival of the interface."""
+        marker, waited = self._marker(work), 0.0
+        while os.path.exists(marker) and waited < DEVD_WITHIN and _devd_runs(work.kernel):
+            await asyncio.sleep(0.05)
+            waited += 0.05
+        with contextlib.suppress(OSError):
+            os.unlink(marker)
 
     def _bring_back(self, work: Work, driver: str) -> None:
         """Out of the jail, whatever its root has called it."""
@@ -192,6 +205,15 @@ class Whole(Step):
         wanted = Iff(facts["flags"]) & Iff.UP
         if wanted != now.flags & Iff.UP:
             kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP.without(wanted))
+
+
+def _devd_runs(kernel: Kernel) -> bool:
+    try:
+        with open(kernel.path("/var/run/devd.pid"), encoding="ascii") as file:
+            kernel.process(int(file.read()))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:
