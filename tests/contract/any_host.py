@@ -19,15 +19,21 @@ class Host(ABC):
     kernel: Kernel
     processes: Processes
 
+    _before: snapshot.Snapshot | None = None
+
     def begin(self) -> None:
         self._undo = contextlib.ExitStack()
-        self._before = snapshot.take(self.kernel)
+        if self._before is None:
+            self._before = snapshot.take(self.kernel)
 
-    def close(self) -> list[str]:
+    def end(self) -> list[str]:
         """Undo everything; what differs from before, in words."""
+        before, self._before = self._before, None
+        assert before is not None
         self._undo.close()
-        left = snapshot.difference(self._before, snapshot.take(self.kernel))
-        self.shut()
+        after = snapshot.take(self.kernel)
+        left = snapshot.difference(before, after)
+        self._before = None if left else after
         return left
 
     @abstractmethod
@@ -104,6 +110,10 @@ class Host(ABC):
     @abstractmethod
     def hold_tcp(self, jid: int) -> None:
         """A TCP connection of the jail's VNET whose peer outside holds it open."""
+
+    @abstractmethod
+    def other_processes(self) -> Processes:
+        """Another helper, that a test may close."""
 
     @abstractmethod
     def with_accounting(self, wanted: bool) -> None:

@@ -9,21 +9,29 @@ import pytest
 from tests.contract.simulated_host import SimulatedHost
 
 
-def _open_host(name, tmp_path):
-    if name == "simulated":
-        return SimulatedHost(tmp_path / "host")
+@pytest.fixture(scope="session")
+def this_machine():
+    """FreeBSD, opened once."""
+    if not sys.platform.startswith("freebsd"):
+        pytest.skip("needs FreeBSD")
     from tests.contract.freebsd_host import FreeBSDHost
-    return FreeBSDHost(tmp_path)
+    host = FreeBSDHost()
+    yield host
+    host.shut()
+
+
+@pytest.fixture
+def simulated_host(tmp_path):
+    host = SimulatedHost(tmp_path / "host")
+    yield host
+    host.shut()
 
 
 @pytest.fixture(params=["simulated", pytest.param("freebsd", marks=pytest.mark.freebsd)])
-def host(request, tmp_path):
+def host(request):
     """A host with which a test may do as it likes; all is undone and compared."""
-    if request.param == "freebsd" and not sys.platform.startswith("freebsd"):
-        pytest.skip("needs FreeBSD")
-    host = _open_host(request.param, tmp_path)
-    try:
-        yield host
-    finally:
-        left = host.close()
-    assert left == []
+    names = {"simulated": "simulated_host", "freebsd": "this_machine"}
+    host = request.getfixturevalue(names[request.param])
+    host.begin()
+    yield host
+    assert host.end() == []

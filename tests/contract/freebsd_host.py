@@ -7,6 +7,8 @@ that leaves something behind fails.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import os
 import shutil
 import socket
@@ -21,6 +23,7 @@ from vimage.kernel import Command
 from vimage.kernel.freebsd import FreeBSD
 from vimage.kernel.freebsd.libc import libc
 
+PROGRAMS = ("/bin/sh", "/bin/sleep", "/bin/echo", "/usr/bin/nc")
 #: How long a VNET may take to be freed.
 PATIENCE = 30.0
 
@@ -33,14 +36,27 @@ def ifconfig(*argv: str) -> str:
     return done.stdout.strip()
 
 
+@functools.cache
+def userland() -> str:
+    """A directory with programs and the libraries that they need, made once."""
+    template = tempfile.mkdtemp(prefix="vimage", dir="/var/tmp")
+    atexit.register(shutil.rmtree, template)
+    listed = subprocess.run(["/usr/bin/ldd", "-f", "%p\\n", *PROGRAMS], capture_output=True,
+                            text=True, check=True).stdout
+    libraries = {line for line in listed.splitlines() if line.startswith("/") and ":" not in line}
+    for file in {*PROGRAMS, *libraries, "/libexec/ld-elf.so.1"}:
+        if os.path.exists(file):  # not so for [vdso]
+            os.makedirs(os.path.dirname(template + file), exist_ok=True)
+            shutil.copy(file, template + file)
+    return template
+
+
 class FreeBSDHost(Host):
-    def __init__(self, directory) -> None:
+    def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="vimage", dir="/var/tmp")
         self.kernel = self._kernel = FreeBSD()
         self.kernel.kld_load("ng_ether")
         self.processes = self._kernel.processes()
-        self._peers: list[socket.socket] = []
-        self.begin()
 
     def shut(self) -> None:
         self.processes.close()
@@ -61,26 +77,18 @@ class FreeBSDHost(Host):
         return name
 
     def root(self) -> str:
-        """A directory with /rescue's programs as those of a jail."""
+        """A directory with a few programs of the base system, linked together."""
         path = os.path.join(self.directory, self.name("r"))
-        for directory in ("bin", "rescue"):
-            os.makedirs(os.path.join(path, directory))
-        os.link("/rescue/sh", f"{path}/bin/sh") if self._same_device(path) else shutil.copy(
-            "/rescue/sh", f"{path}/bin/sh")
-        for program in ("sleep", "echo"):
-            os.link(f"{path}/bin/sh", f"{path}/bin/{program}")
+        shutil.copytree(userland(), path, copy_function=os.link)
         self.on_close(shutil.rmtree, path)
         return path
-
-    def _same_device(self, path: str) -> bool:
-        return os.stat("/rescue/sh").st_dev == os.stat(path).st_dev
 
     def freed(self, jid: int) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 self.kernel.jail_get(jid)
-            except FileNotFoundError:
+            except OSError:
                 break
             time.sleep(0.01)
         else:
@@ -118,9 +126,12 @@ class FreeBSDHost(Host):
 
     async def _connect(self, jid: int, port: int) -> None:
         """A process of the jail that connects and keeps the connection."""
-        path = self.kernel.jail_get(jid).path
-        shutil.copy("/rescue/nc", f"{path}/bin/nc")
-        await self.processes.start(Command(["/bin/nc", "198.18.77.1", str(port)], jid))
+        await self.processes.start(Command(["/usr/bin/nc", "198.18.77.1", str(port)], jid))
+
+    def other_processes(self):
+        other = FreeBSD()
+        self.on_close(other.close)
+        return other.processes()
 
     def with_accounting(self, wanted: bool) -> None:
         if self.kernel.sysctl("kern.racct.enable") != int(wanted):

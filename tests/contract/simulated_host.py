@@ -16,7 +16,6 @@ class SimulatedHost(Host):
         self.kernel.kld_load("ng_ether")
         self.hand = Hand(self._kernel)
         self.processes = SimulatedProcesses(self._kernel)
-        self.begin()
 
     def shut(self) -> None:
         self.processes.close()
@@ -43,6 +42,9 @@ class SimulatedHost(Host):
 
     def hold_tcp(self, jid: int) -> None:
         self.hand.hold_tcp(jid)
+
+    def other_processes(self):
+        return SimulatedProcesses(self._kernel)
 
     def with_accounting(self, wanted: bool) -> None:
         self.hand.set_sysctl("kern.racct.enable", int(wanted))

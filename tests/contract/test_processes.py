@@ -117,12 +117,13 @@ def test_a_wait_that_is_given_up_leaves_the_command_alone(host):
 @contract("Processes.close")
 def test_what_was_started_runs_on(host):
     jid = host.jail()
+    processes = host.other_processes()
 
     async def main():
-        return (await host.processes.start(Command(["/bin/sleep", "1000"], jid))).id
+        return (await processes.start(Command(["/bin/sleep", "1000"], jid))).id
 
     started = host.run(main())
-    host.processes.close()
+    processes.close()
     assert host.kernel.process(started.pid) == started
     assert host.kernel.jail_of(started.pid) == jid
     assert host.kernel.jail_kill(jid, 9) is True

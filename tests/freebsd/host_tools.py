@@ -44,9 +44,9 @@ def jails() -> list[Jail]:
 def processes() -> list[Process]:
     """``ps``."""
     found = []
-    for line in _run("/bin/ps", "-axww", "-o", "pid=,jid=,command=").splitlines():
-        pid, jid, command = line.split(None, 2)
-        found.append(Process(int(pid), int(jid), command))
+    for line in _run("/bin/ps", "-axww", "-o", "pid=", "-o", "jid=", "-o", "command=").splitlines():
+        pid, jid, *command = line.split(None, 2)
+        found.append(Process(int(pid), int(jid), "".join(command)))
     return found
 
 

@@ -11,12 +11,19 @@ from tests.freebsd import host_tools
 from vimage.kernel import Command, Iff
 
 
-@pytest.fixture
-def host(tmp_path):
+@pytest.fixture(scope="module")
+def this_machine():
     from tests.contract.freebsd_host import FreeBSDHost
-    host = FreeBSDHost(tmp_path)
+    host = FreeBSDHost()
     yield host
-    assert host.close() == []
+    host.shut()
+
+
+@pytest.fixture
+def host(this_machine):
+    this_machine.begin()
+    yield this_machine
+    assert this_machine.end() == []
 
 
 def node(host):
