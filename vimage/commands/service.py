@@ -29,6 +29,7 @@ def needs_service(context: Context, arguments: argparse.Namespace) -> int:
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Serve."""
     from vimage.service.daemon import Service, execute_again
+    from vimage.service.reading import Reader
 
     log_to_syslog(context)
     kernel = context.kernel
@@ -38,7 +39,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     processes = context.processes
 
     async def serve() -> bool:
-        service = Service(kernel, processes, context.log, file=context.file,
+        # On a simulated host only the shell that reads rc.conf is real.
+        reader = Reader(kernel, None if context.simulate else processes, context.file)
+        service = Service(kernel, processes, context.log, reader=reader,
                           supervised=arguments.supervised)
         return await service.run()
 

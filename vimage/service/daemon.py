@@ -37,12 +37,12 @@ class Service:
     """The service of one host."""
 
     def __init__(self, kernel: Kernel, processes: Processes, log: logging.Logger, *,
-                 file: str | None = None, supervised: bool = False) -> None:
+                 reader: Reader, supervised: bool = False) -> None:
         self.kernel = kernel
         self.log = log
         self.supervised = supervised
         self.session: Session = open_session(kernel, processes, log, privileged=True, parallel=1)
-        self.reader = Reader(kernel, processes, file)
+        self.reader = reader
         self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
         self.watch = Watch(kernel, self.session.journal.records, self.gone, self._interfaces)
         self.health = Health(self.session.engine.tools, self.gone)

@@ -23,7 +23,8 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 class Reader:
     """Reads rc.conf, or ``file`` in its place, and remembers what it said."""
 
-    def __init__(self, kernel: Kernel, processes: Processes, file: str | None) -> None:
+    def __init__(self, kernel: Kernel, processes: Processes | None, file: str | None) -> None:
+        """Without ``processes`` it is read at once, making everybody wait."""
         self._kernel = kernel
         self._processes = processes
         self._file = file
@@ -52,6 +53,8 @@ class Reader:
 
     async def _variables(self, file: str | None) -> dict[str, str]:
         """Two files below the state directory take what the shell says."""
+        if self._processes is None:
+            return rcconf.read(file)
         answer, said = (f"{self._kernel.path(DIRECTORY)}/rc.{part}" for part in ("out", "err"))
         argv, path = rcconf.command(file, to=answer)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -1,0 +1,102 @@
+"""A service on a simulated host, in virtual time, and clients of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.stage import Stage
+from vimage.configuration.load import Loaded, loaded_from
+from vimage.kernel.simulated import SimulatedProcesses
+from vimage.kernel.simulated.virtual_time import run
+from vimage.service import wire
+from vimage.service.daemon import Service
+from vimage.service.reading import Reader
+
+KIND = "same parent twice, copied and kernel's MAC"
+
+
+class StageReader(Reader):
+    """Reads the configuration of the stage."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.kernel, None, None)
+        self.stage = stage
+
+    async def load(self, file: str | None = None) -> Loaded:
+        self.loaded = loaded_from(self.stage.kernel, self.stage.variables)
+        return self.loaded
+
+    async def current(self) -> Loaded | None:
+        return await self.load()
+
+
+@dataclass
+class Reply:
+    """All that a client was told."""
+
+    status: int
+    out: str
+    err: str
+
+
+async def ask(stage: Stage, *words: str, flags: str = "") -> Reply:
+    """One request, as the command makes it."""
+    return await raw(stage, wire.request(flags, "", list(words)))
+
+
+async def raw(stage: Stage, octets: bytes) -> Reply:
+    """Whatever octets, and what comes back."""
+    reader, writer = await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
+    writer.write(octets)
+    writer.write_eof()
+    said = {b"o": "", b"e": "", b"x": ""}
+    buffer = await reader.read(-1)
+    writer.close()
+    while (found := wire.split(buffer)) is not None:
+        kind, body, buffer = found
+        said[kind] += body.decode()
+    return Reply(int(said[b"x"] or -1), said[b"o"], said[b"e"])
+
+
+class Host:
+    """The stage, and services that come and go on it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.service: Service | None = None
+
+    def new_service(self, kernel: Any = None, processes: Any = None) -> Service:
+        """A new process."""
+        return Service(kernel or self.stage.kernel,
+                       processes or SimulatedProcesses(self.stage.kernel),
+                       logging.getLogger("test"), reader=StageReader(self.stage))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Service]:
+        """A service that serves within the block."""
+        service = self.new_service()
+        task = asyncio.create_task(service.run())
+        while not Path(service.server.path).exists():
+            await asyncio.sleep(0.01)
+        try:
+            yield service
+        finally:
+            service.ended.set()
+            await task
+
+    def play(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run to its end, in virtual time."""
+        return run(act())
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(Stage(tmp_path, KIND))

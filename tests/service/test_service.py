@@ -1,0 +1,266 @@
+"""The service: requests, take-over, watching, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.lib.snapshot import difference
+from tests.service.conftest import Host, ask
+from vimage.service.watch import TICK
+
+
+def test_start_status_stop(host: Host) -> None:
+    async def play() -> None:
+        before = host.stage.look()
+        async with host.serving() as service:
+            started = await ask(host.stage, "start")
+            assert (started.status, started.err) == (0, "")
+            assert sorted(started.out.splitlines()) == ["a ready", "b ready"]
+            status = await ask(host.stage, "status")
+            assert [line.split()[:2] for line in status.out.splitlines()] == [
+                ["NAME", "STATE"], ["a", "ready"], ["b", "ready"]]
+            stopped = await ask(host.stage, "stop", "a")
+            assert (stopped.status, stopped.out) == (0, "a stopped\n")
+            assert not service.ended.is_set()
+            stopped = await ask(host.stage, "stop")
+            assert stopped.status == 0
+            await asyncio.wait_for(service.ended.wait(), 1)
+        assert difference(before, host.stage.look()) == []
+
+    host.play(play)
+
+
+def test_for_rc(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            reply = await ask(host.stage, "start", flags="r")
+            assert (reply.status, reply.out) in ((0, "Starting vimages: a b.\n"),
+                                                 (0, "Starting vimages: b a.\n"))
+
+    host.play(play)
+
+
+def test_progress_on_a_terminal(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            reply = await ask(host.stage, "start", flags="t")
+            assert reply.out.startswith("[1/2] ")
+
+    host.play(play)
+
+
+def test_vimages_outlive_the_service_and_are_taken_over(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+        between = host.stage.look()
+        async with host.serving():
+            assert difference(between, host.stage.look()) == []
+            again = await ask(host.stage, "start")
+            assert sorted(again.out.splitlines()) == ["a already ready", "b already ready"]
+            assert difference(between, host.stage.look()) == []
+
+    host.play(play)
+
+
+def test_unknown_names_touch_nothing(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            before = host.stage.look()
+            reply = await ask(host.stage, "start", "a", "nosuch")
+            assert reply.status == 2
+            assert "nosuch: no such vimage" in reply.err
+            assert difference(before, host.stage.look()) == []
+
+    host.play(play)
+
+
+async def _after_a_look() -> None:
+    await asyncio.sleep(TICK + 0.1)
+
+
+def test_a_jail_that_goes_is_cleaned_up(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start")
+            await ask(host.stage, "stop", "b")
+            only_a = host.stage.look()
+            await ask(host.stage, "stop", "a")
+            nothing = host.stage.look()
+            await ask(host.stage, "start", "a")
+            with caplog.at_level(logging.INFO, logger="test"):
+                host.stage.hand.remove_jail(service.session.journal.records["a"].jid)
+                await _after_a_look()
+            said = [r.getMessage() for r in caplog.records if "has gone" in r.getMessage()]
+            assert len(said) == 1 and said[0].startswith("a: jail ")
+            assert difference(nothing, host.stage.look()) == []
+            assert only_a != nothing
+
+    host.play(play)
+
+
+def test_a_node_that_goes_and_a_restart(host: Host) -> None:
+    host.stage.variables["vimage_a_restart"] = "on-failure"
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start", "a")
+            first = service.session.journal.records["a"].jid
+            host.stage.hand.shut_down_node("ng0_a:")
+            await _after_a_look()
+            await asyncio.sleep(3)
+            record = service.session.journal.records["a"]
+            assert record.state == "ready" and record.jid != first
+            assert host.stage.kernel.ng_node("ng0_a:").type == "eiface"
+
+    host.play(play)
+
+
+def test_a_command_that_ends_is_started_again_with_growing_delay(host: Host) -> None:
+    host.stage.variables |= {"vimage_a_restart": "on-failure",
+                             "vimage_a_command": "/bin/sleep 100000"}
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start", "a")
+            delays = []
+            for _ in range(4):
+                record = service.session.journal.records["a"]
+                pid = next(e.facts["pid"] for e in record.entries if e.kind == "command")
+                host.stage.hand.end_process(pid)
+                begun = asyncio.get_running_loop().time()
+                while service.session.journal.records.get("a") is record or \
+                        service.session.journal.records.get("a") is None or \
+                        service.session.journal.records["a"].state != "ready":
+                    await asyncio.sleep(0.05)
+                delays.append(asyncio.get_running_loop().time() - begun)
+            assert [round(delay) for delay in delays] == [1, 2, 4, 8]
+
+    host.play(play)
+
+
+def test_a_command_that_ends_without_restart_is_shown(host: Host) -> None:
+    host.stage.variables["vimage_a_command"] = "/bin/sleep 100000"
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start", "a")
+            record = service.session.journal.records["a"]
+            pid = next(e.facts["pid"] for e in record.entries if e.kind == "command")
+            host.stage.hand.end_process(pid)
+            await asyncio.sleep(0.1)
+            assert "its command has ended" in (await ask(host.stage, "status")).out
+
+    host.play(play)
+
+
+def test_one_that_hangs_holds_up_nobody(host: Host) -> None:
+    host.stage.variables |= {"vimage_a_exec_start": "sleep 10000",
+                             "vimage_a_start_timeout": "60"}
+
+    async def play() -> None:
+        async with host.serving():
+            begun = asyncio.get_running_loop().time()
+            hanging = asyncio.create_task(ask(host.stage, "start"))
+            while not any(jail for jail in host.stage.kernel.jail_list()
+                          if host.stage.kernel.jail_get(jail).name == "b"):
+                await asyncio.sleep(0.01)
+            status = await ask(host.stage, "status", "b")
+            assert "ready" in status.out
+            assert asyncio.get_running_loop().time() - begun < 5
+            reply = await hanging
+            assert reply.status == 1
+            assert reply.err == "vimage: a: exec_start: not finished within 60 s, ended\n"
+
+    host.play(play)
+
+
+def test_two_starts_at_once_never_interleave(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            replies = await asyncio.gather(*(ask(host.stage, "start") for _ in range(5)))
+            assert {reply.status for reply in replies} == {0}
+            outcomes = sorted(line for reply in replies for line in reply.out.splitlines())
+            assert outcomes == ["a already ready"] * 4 + ["a ready"] + \
+                ["b already ready"] * 4 + ["b ready"]
+
+    host.play(play)
+
+
+def test_a_client_that_goes_away_harms_nothing(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving() as service:
+            _, writer = await asyncio.open_unix_connection(service.server.path)
+            from vimage.service import wire
+
+            writer.write(wire.request("", "", ["start"]))
+            await writer.drain()
+            writer.transport.abort()
+            while len([r for r in service.session.journal.records.values()
+                       if r.state == "ready"]) < 2:
+                await asyncio.sleep(0.1)
+
+    host.play(play)
+
+
+def test_reload_adds_and_takes_away_links(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.stage.variables["vimage_a_bridges"] = "em1 em1 igb1"
+            assert "rc.conf has changed: a" in (await ask(host.stage, "status")).out
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.err) == (0, "")
+            assert reply.out == "a: applied: links\n"
+            assert host.stage.kernel.ng_node("ng2_a:").type == "eiface"
+            host.stage.variables["vimage_a_bridges"] = "em1"
+            reply = await ask(host.stage, "reload")
+            assert reply.out == "a: applied: links\n"
+            for gone in ("ng1_a:", "ng2_a:"):
+                with pytest.raises(FileNotFoundError):
+                    host.stage.kernel.ng_node(gone)
+            assert "changed" not in (await ask(host.stage, "status")).out
+
+    host.play(play)
+
+
+def test_reload_says_what_needs_a_restart(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.stage.variables["vimage_a_hostname"] = "other"
+            reply = await ask(host.stage, "reload")
+            assert reply.out == "a: needs restart a: hostname\n"
+
+    host.play(play)
+
+
+def test_reload_follows_the_list(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            for name in [n for n in host.stage.variables if n.startswith("vimage_b_")]:
+                del host.stage.variables[name]
+            host.stage.variables |= {"vimage_list": "a c", "vimage_c_rootdir": "/usr/jail/r"}
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.err) == (0, "")
+            assert reply.out == "b stopped\nc ready\n"
+
+    host.play(play)
+
+
+def test_a_parent_that_comes_back_is_joined_again(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start", "a")
+            host.stage.hand.detach("em1")
+            await _after_a_look()
+            assert host.stage.kernel.ng_node("em1bridge:").hooks == 2
+            host.stage.hand.attach("em1", "02:00:00:00:00:77")
+            await _after_a_look()
+            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
+
+    host.play(play)
