@@ -139,6 +139,18 @@ MESSAGES: dict[str, Message] = {
     "no_yaml": Message(
         "the YAML format needs PyYAML (pkg install py311-yaml)",
         "Everything else works without it."),
+    "import_unreadable": Message(
+        "{file}: {why}",
+        "A file that was given to import, or one that it includes, cannot be read."),
+    "import_kind": Message(
+        "{file}: neither rc.conf(5) with variables of jails or vimages, nor jail.conf(5)",
+        "vimage import tells the kind of a file by its content, and found none that it knows."),
+    "import_syntax": Message(
+        "{file}:{line}: {why}",
+        "The file is not of the form of jail.conf(5)."),
+    "import_left": Message(
+        "{whose}: {what}: {why}",
+        "vimage import could not carry this over as it was."),
     # -- the host ------------------------------------------------------------------------
     "not_root": Message(
         "only root may do this",

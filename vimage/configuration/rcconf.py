@@ -61,7 +61,7 @@ IFS='
 command printf '\\0' >&3
 for _vimage_line in $(set); do
     case $_vimage_line in
-    vimage_*=*|{foreign}) ;;
+    {foreign}) ;;
     *) continue ;;
     esac
     _vimage_name=${{_vimage_line%%=*}}
@@ -86,11 +86,12 @@ _END = b"\0=\0=\0"
 def read(
     file: str | None = None,
     *,
+    begin: tuple[str, ...] = ("vimage_",),
     shell: str = SHELL,
     rc_subr: str = RC_SUBR,
     timeout: float = TIMEOUT,
 ) -> dict[str, str]:
-    """The variables of rc.conf whose names begin with ``vimage_``, and those of FOREIGN.
+    """The variables of rc.conf whose names begin with ``begin``, and those of FOREIGN.
 
     With ``file``, that file is read in place of rc.conf, rc.conf.local and
     rc.conf.d/vimage; the system's defaults still come first.  Without rc.subr(8) and
@@ -104,12 +105,13 @@ def read(
     Raises VimageError: ``rcconf_unreadable`` (a file that is missing or cannot be read: the
     system's words; an error of syntax: the shell's words), ``rcconf_timeout``.
     """
-    argv, path = command(file, shell=shell, rc_subr=rc_subr)
+    argv, path = command(file, begin=begin, shell=shell, rc_subr=rc_subr)
     return parse(*_run(argv, path, timeout), path)
 
 
 def command(
-    file: str | None, *, shell: str = SHELL, rc_subr: str = RC_SUBR, to: str = ""
+    file: str | None, *, begin: tuple[str, ...] = ("vimage_",), shell: str = SHELL,
+    rc_subr: str = RC_SUBR, to: str = ""
 ) -> tuple[list[str], str]:
     """The command that reads rc.conf, and the file it reads, for errors.
 
@@ -124,7 +126,7 @@ def command(
         _must_open(path)
     script = _SCRIPT.format(
         load=_LOAD_HOST if host else _LOAD_FILE,
-        foreign="|".join(f"{name}=*" for name in FOREIGN),
+        foreign="|".join([*(f"{each}*=*" for each in begin), *(f"{name}=*" for name in FOREIGN)]),
     )
     if to:
         script = script.replace("exec 3>&1 1>&2", 'exec 3>"$4"', 1)
