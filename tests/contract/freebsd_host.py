@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import functools
+import ipaddress
+import itertools
 import os
 import shutil
 import socket
@@ -26,6 +28,9 @@ from vimage.kernel.freebsd.libc import libc
 PROGRAMS = ("/bin/sh", "/bin/sleep", "/bin/echo", "/usr/bin/nc")
 #: How long a VNET may take to be freed.
 PATIENCE = 30.0
+
+
+_networks = itertools.count()
 
 
 def ifconfig(*argv: str) -> str:
@@ -113,20 +118,22 @@ class FreeBSDHost(Host):
         self.on_close(self._destroy, outside)
         self.kernel.if_vmove(inside, jid)
         host, jail = self.kernel.vnet(0), self.kernel.vnet(jid)
-        host.add_address(outside, "198.18.77.1/30")
-        jail.add_address(inside, "198.18.77.2/30")
+        network = f"198.18.{os.getpid() % 250}.{4 * (next(_networks) % 60)}"
+        near, far = (str(ipaddress.ip_address(network) + number) for number in (1, 2))
+        host.add_address(outside, f"{near}/30")
+        jail.add_address(inside, f"{far}/30")
         jail.close()
         host.close()
-        server = socket.create_server(("198.18.77.1", 0))
+        server = socket.create_server((near, 0))
         server.settimeout(PATIENCE)
-        self.run(self._connect(jid, server.getsockname()[1]))
+        self.run(self._connect(jid, *server.getsockname()))
         peer, _ = server.accept()
         server.close()
         self.on_close(peer.close)
 
-    async def _connect(self, jid: int, port: int) -> None:
+    async def _connect(self, jid: int, address: str, port: int) -> None:
         """A process of the jail that connects and keeps the connection."""
-        await self.processes.start(Command(["/usr/bin/nc", "198.18.77.1", str(port)], jid))
+        await self.processes.start(Command(["/usr/bin/nc", address, str(port)], jid))
 
     def other_processes(self):
         other = FreeBSD()

@@ -352,8 +352,7 @@ class Kernel(Protocol):
         type (sysctl security.jail.param).  ``vnet`` is given as the text "new".
 
         Errors (JailError): EEXIST a jail has that name; ENOENT the path is missing;
-        ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value; EPERM more
-        children than the parent's ``children.max``.
+        ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value.
         """
 
     def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:

@@ -130,7 +130,6 @@ def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> int:
     if jid and state.jail(jid) is not None:
         fail_in_words(errno.EEXIST, f"jail {jid} already exists")
     _name_free(state, name)
-    _room_for_child(state, parent)
     jid = jid or _next_jid(state)
     _numeric_name(last, jid)
     _check_ranges(state, known, parent)
@@ -165,19 +164,6 @@ def _parent(state: State, name: str) -> Prison | None:
     if found.dying:
         fail_in_words(errno.ENOENT, f"jail \"{parent}\" is dying")
     return found
-
-
-def _room_for_child(state: State, parent: Prison | None) -> None:
-    while parent is not None:
-        children = sum(1 for jail in state.jails() if _is_below(state, jail, parent.jid))
-        if children >= int(parent.parameters.get("children.max", 0)):
-            fail_in_words(errno.EPERM, "prison limit exceeded")
-        parent = state.jail(parent.parent)
-
-
-def _is_below(state: State, jail: Prison, jid: int) -> bool:
-    parent = state.jail(jail.parent)
-    return jail.parent == jid or (parent is not None and _is_below(state, parent, jid))
 
 
 def _name_free(state: State, name: str) -> None:
