@@ -228,6 +228,9 @@ class Engine:
         except OSError as error:
             why = f"{step.describe() or step.kind}: {error.strerror or error}"
             raise StepFailed(record.name, why) from error
+        except Exception as error:
+            self.tools.log.exception("%s: %s", record.name, step.kind)
+            raise StepFailed(record.name, f"{step.kind}: internal error: {error!r}") from error
         entry.state = DONE
         return more or []
 
@@ -258,6 +261,10 @@ class Engine:
                                        step=step.describe_undo() or step.kind, why=why))
             if not commands:
                 return problems
+        except Exception as error:
+            self.tools.log.exception("%s: undoing %s", record.name, step.kind)
+            return [Problem.of("undo_failed", vimage=record.name, name=record.name,
+                               step=step.kind, why=f"internal error: {error!r}")]
         record.entries.remove(entry)
         return problems + (self._save(record) if commands else [])
 

@@ -3,9 +3,10 @@
 One file per vimage and one per shared thing, below ``/var/run/vimage``, mode 0600:
 ``vimages/NAME.json`` and ``shared/KEY.json``.  Each is written whole to a temporary file
 and renamed: it survives the death of the process at any instant, at the price of a write.
-It need not survive the host: what it describes does not either.  Each file carries the id
-of the boot it belongs to; one of another boot, or one that is damaged, is set aside
-(``aside/``), never guessed at.
+It need not survive the host: what it describes does not either.  A file is the CRC-32 of
+the rest in eight hexadecimal digits, a newline, and a JSON object that carries the id of the
+boot it belongs to.  One of another boot, or one that is damaged, is set aside (``aside/``),
+never guessed at.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,9 +153,9 @@ class Journal:
         with contextlib.suppress(FileNotFoundError):
             for path in sorted((self.directory / part).glob("*.json")):
                 with self._checked(part, path.stem):
-                    data = json.loads(path.read_bytes())
+                    data = json.loads(_unseal(path.read_bytes()))
                     if not isinstance(data, dict) or data.get("version") != VERSION:
-                        raise ValueError("version")
+                        raise ValueError("its version is not known")
                     if data.get("boot") != self.boot_id:
                         self._put_aside(part, path.stem)
                         continue
@@ -200,13 +202,24 @@ class Journal:
         body = json.dumps({"version": VERSION, "boot": self.boot_id, **data},
                           separators=(",", ":")).encode()
         try:
-            replace(path, body)
+            replace(path, _seal(body))
         except OSError as error:
             raise VimageError("state_unwritable", path=path, why=error.strerror) from error
 
     def _unlink(self, part: str, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self.directory}/{part}/{name}.json")
+
+
+def _seal(body: bytes) -> bytes:
+    return b"%08x\n%s" % (zlib.crc32(body), body)
+
+
+def _unseal(octets: bytes) -> bytes:
+    body = octets[9:]
+    if _seal(body) != octets:
+        raise ValueError("its sum does not fit")
+    return body
 
 
 def replace(path: str, body: bytes) -> None:

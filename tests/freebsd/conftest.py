@@ -19,8 +19,7 @@ def clean_host() -> Iterator[None]:
     try:
         yield
     finally:
-        stage.service("onestop")
-        stage.vimage("--without-service", "stop")
+        stage.stop_service()
         left = difference(before, stage.look())
         stage.CONFIGURATION.unlink(missing_ok=True)
     assert left == []

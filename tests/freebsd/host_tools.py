@@ -120,6 +120,6 @@ def take(directories: Iterable[str] = (), ignore: str = r"$^") -> Snapshot:
 
 
 def _own(process: Process, ignore: str) -> bool:
-    """Kernel threads, and the tool that looks."""
-    return (process.command.startswith("[") or "/bin/ps -axww" in process.command
+    """Kernel threads, what has ended, and the tool that looks."""
+    return (process.command.startswith(("[", "<defunct>")) or "/bin/ps -axww" in process.command
             or re.search(ignore, process.command) is not None)

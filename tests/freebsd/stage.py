@@ -50,6 +50,15 @@ def service(*words: str, timeout: float = 600) -> subprocess.CompletedProcess[st
                           text=True, capture_output=True, timeout=timeout)
 
 
+def stop_service() -> None:
+    """Stop all vimages and the service, and wait until its processes have ended."""
+    pids = [path.read_text().strip() for path in STATE.glob("*.pid")]
+    service("onestop")
+    vimage("--without-service", "stop")
+    if pids:
+        sh(f"pwait -t 30 {' '.join(pids)}", check=False)
+
+
 def configure(text: str) -> None:
     """Make this the configuration of vimage."""
     CONFIGURATION.parent.mkdir(exist_ok=True)
