@@ -132,6 +132,20 @@ MESSAGES: dict[str, Message] = {
     "depend_error": Message(
         "{variable}: {name} needs {other}, which has an error",
         "The vimage itself may be right, but is left out until the other is corrected."),
+    "yaml_missing": Message(
+        "{file}: PyYAML is needed to read it (pkg install py311-yaml)",
+        "Vimages are described in YAML, and the package that reads it is missing. Nothing was "
+        "started or touched."),
+    "yaml_unreadable": Message(
+        "{file}: {why}",
+        "A YAML file cannot be read, or is not YAML. Nothing was started or touched."),
+    "yaml_form": Message(
+        "{file}:{line}: {what}; allowed: {allowed}",
+        "The file is YAML, but not of the form of vimage.conf(5). Nothing was started or "
+        "touched."),
+    "variable_twice": Message(
+        "{variable} is set in {first} and in {second}, to different values",
+        "What is described in YAML is described there only. Remove one of the two."),
     # -- commands ------------------------------------------------------------------------
     "no_command": Message("exec: no command given", "Say what to run: vimage exec NAME COMMAND."),
     "not_running": Message(

@@ -17,10 +17,11 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Print it."""
-    from vimage.configuration import render
+    from vimage.configuration import render, yamlfiles
     from vimage.messages import Problem, VimageError
 
-    vimages = context.loaded.configuration.vimages
+    configuration = context.loaded.configuration
+    vimages = configuration.vimages
     vimage = vimages.get(arguments.name)
     if vimage is None:
         for problem in context.loaded.problems_of(arguments.name) or [Problem.of(
@@ -34,8 +35,9 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         show_json(render.as_dict(vimage))
     else:
         try:
-            import yaml
+            yaml = yamlfiles.pyyaml()
         except ImportError as error:
             raise VimageError("no_yaml") from error
-        print(yaml.safe_dump(render.as_dict(vimage), sort_keys=False, allow_unicode=True), end="")
+        print(yaml.safe_dump(render.for_yaml(vimage, configuration.bridges.values()),
+                             sort_keys=False, allow_unicode=True), end="")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vimage.configuration import rcconf
+from vimage.configuration.load import variables
 from vimage.configuration.resolve import resolve
 from vimage.kernel.simulated import SimulatedKernel
 from vimage.messages import VimageError
@@ -21,7 +21,7 @@ def host(directory: Path, file: str | None) -> SimulatedKernel:
     """
     kernel = SimulatedKernel.open(directory)
     try:
-        configuration, _ = resolve(rcconf.read(file), hostuuid=_UUID, cpus=2)
+        configuration, _ = resolve(variables(file), hostuuid=_UUID, cpus=2)
     except VimageError:
         return kernel  # whoever needs the configuration will say what is wrong with it
     for vimage in configuration.vimages.values():

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vimage.configuration import rcconf
+from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.resolve import resolve
 from vimage.journal import replace
 from vimage.kernel import Kernel
@@ -40,7 +40,16 @@ def load(kernel: Kernel, file: str | None) -> Loaded:
 
     Raises VimageError when it cannot be read at all.
     """
-    return loaded_from(kernel, rcconf.read(file))
+    return loaded_from(kernel, variables(file))
+
+
+def variables(file: str | None) -> dict[str, str]:
+    """The variables of rc.conf and of the YAML files beside it, or of ``file``.
+
+    Raises VimageError when they cannot be read at all.
+    """
+    by_shell = {} if yamlfiles.alone(file) else rcconf.read(file)
+    return yamlfiles.add(by_shell, yamlfiles.files(file))
 
 
 def loaded_from(kernel: Kernel, variables: Mapping[str, str]) -> Loaded:

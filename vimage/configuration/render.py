@@ -57,6 +57,25 @@ def quote(text: str) -> str:
     return f'"{text}"'
 
 
+def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, Any]:
+    """A vimage, and the host-only bridges that it uses, as a file of YAML describes them."""
+    used = {link.parent for link in vimage.links}
+    described: dict[str, Any] = {}
+    for bridge in bridges:
+        if bridge.name in used:
+            described.setdefault("bridges", {})[bridge.name] = {
+                part: text for part, text in (
+                    ("addr", _words(bridge.addresses)), ("mac", bridge.mac)) if text}
+    parts: dict[str, Any] = {}
+    for part, text in _parts(vimage).items():
+        hook = part.rstrip("0123456789")
+        if hook in variables.HOOKS:
+            parts.setdefault(hook, []).append(text)
+        elif text:
+            parts[part] = text
+    return {**described, "vimages": {vimage.name: parts}}
+
+
 def as_dict(vimage: Vimage) -> dict[str, Any]:
     """A vimage as JSON has it: the fields of `Vimage`."""
     result: dict[str, Any] = _plain(dataclasses.asdict(vimage))
@@ -68,7 +87,7 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     return value
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 
-from vimage.configuration import rcconf
+from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.journal import DIRECTORY
 from vimage.kernel import Command, Kernel, Processes
@@ -37,7 +37,9 @@ class Reader:
         file = file or self._file
         signature = self._sign(file)
         async with self._lock:
-            loaded = loaded_from(self._kernel, await self._variables(file))
+            loaded = loaded_from(self._kernel, yamlfiles.add(
+                {} if yamlfiles.alone(file) else await self._variables(file),
+                yamlfiles.files(file)))
         self.loaded, self._signature = loaded, signature
         return loaded
 
@@ -49,7 +51,8 @@ class Reader:
         return self.loaded
 
     def _sign(self, file: str | None) -> Signature:
-        return tuple(_stat(path) for path in ((file,) if file else FILES))
+        paths = (file,) if file else (*FILES, yamlfiles.DIRECTORY)
+        return tuple(_stat(path) for path in (*paths, *yamlfiles.files(file)))
 
     async def _variables(self, file: str | None) -> dict[str, str]:
         """Two files below the state directory take what the shell says."""
