@@ -182,6 +182,19 @@ def test_what_the_helper_started_outlives_it() -> None:
     run(body)
 
 
+def test_another_loop_starts_afresh() -> None:
+    processes = HelperProcesses()
+
+    async def begin() -> HelperProcess:
+        return await start(processes, "sh", "-c", "sleep 0.2")
+
+    async def go_on() -> None:
+        assert await (await start(processes, "sh", "-c", "sleep 0.5; exit 4")).wait() == 4
+    asyncio.run(begin())
+    asyncio.run(go_on())
+    processes.close()
+
+
 def test_signals_do_not_end_the_helper() -> None:
     async def body(processes: HelperProcesses) -> None:
         assert await (await start(processes, "true")).wait() == 0

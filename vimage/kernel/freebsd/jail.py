@@ -224,7 +224,7 @@ def update(jid: int, parameters: Mapping[str, Value]) -> None:
 
 
 def get(jail: int | str) -> Jail:
-    """Errors (JailError): ENOENT no such jail, dead or alive."""
+    """Errors: ENOENT no such jail, dead or alive (FileNotFoundError, not JailError)."""
     name = ctypes.create_string_buffer(256)
     path = ctypes.create_string_buffer(1024)
     hostname = ctypes.create_string_buffer(256)
@@ -239,7 +239,10 @@ def get(jail: int | str) -> Jail:
                text("dying"), dying]
     if _has_vnet():
         buffers += [text("vnet"), vnet]
-    found = _call(libc().jail_get, buffers, JAIL_DYING)
+    try:
+        found = _call(libc().jail_get, buffers, JAIL_DYING)
+    except JailError as error:
+        raise OSError(error.errno, error.strerror) from None
     return Jail(found, cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
                 bool(dying.value))
 

@@ -101,11 +101,13 @@ class HelperProcesses:
 
     def _report(self, verb: str, number: int, *values: Any) -> None:
         if verb == "ended":
-            ended = self._running.pop(number)
-            if not ended.done():
+            ended = self._running.pop(number, None)  # None: of an earlier loop
+            if ended is not None and not ended.done():
                 ended.set_result(values[0])
             return
-        started = self._starting.pop(number)
+        started = self._starting.pop(number, None)
+        if started is None:
+            return
         if verb == "started":
             ended = self._running[values[0]] = started.get_loop().create_future()
             if not started.done():
