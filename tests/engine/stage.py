@@ -30,6 +30,7 @@ class Stage:
         self.kernel.kld_load("ng_ether")
         self.kernel.boot_id()
         self.hand = Hand(self.kernel)
+        self.before = self.look()
         self.variables = variables(kind, root=ROOT, parent=PARENT, other=OTHER)
 
     @property

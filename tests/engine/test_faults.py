@@ -30,7 +30,6 @@ def _stages(directory: Path, kind: str, verb: str) -> Iterator[Stage]:
     """Fresh hosts, one after another, ready for the verb."""
     for number in itertools.count():
         stage = Stage(directory / str(number), kind)
-        stage.before = stage.look()
         if verb == "stop":
             stage.start()
         yield stage

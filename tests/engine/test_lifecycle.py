@@ -64,7 +64,7 @@ def test_the_same_macs_after_a_reboot(stage: Stage) -> None:
 
 
 def _macs(stage: Stage) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for jid in stage.kernel.jail_list():
         vnet = stage.kernel.vnet(jid)
         found |= {i.name: i.mac for i in vnet.interfaces() if i.name.startswith("ng0_a")}

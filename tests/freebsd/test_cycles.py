@@ -42,11 +42,14 @@ def test_cycles_leave_nothing(clean_host: None) -> None:
         vimage_nano_addr0="10.2.0.1/24"
         """)
     before = stage.look()
+    names = "mounts", "whole", "shared", "netboot", "nano"
     for cycle in range(CYCLES):
-        started = stage.vimage("--without-service", "start")
+        started = stage.vimage("start", *names)
         assert (started.stderr, started.returncode) == ("", 0), f"cycle {cycle}"
-        stopped = stage.vimage("--without-service", "stop")
+        stopped = stage.vimage("stop", *names)
         assert (stopped.stderr, stopped.returncode) == ("", 0), f"cycle {cycle}"
+    stage.stop_service()
     assert difference(before, stage.look()) == []
+    print(f"{CYCLES} cycles")
     stage.remove_root("r")
     stage.remove_root("nano")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.freebsd import stage
@@ -27,7 +29,7 @@ run_rc_command "$1"
 
 
 @pytest.fixture
-def example(clean_host: None) -> str:
+def example(clean_host: None) -> Iterator[str]:
     parent = stage.parents()[0]
     root = stage.make_root("vj1", RC_CONF)
     script = root / "etc/rc.d/lighthouse"

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import host_tools, stage
+
+
+RC_CONF = Path("/etc/rc.conf")
 
 
 @pytest.fixture
@@ -37,8 +41,8 @@ def test_a_nano_vimage_answers_ping_and_runs_its_program(roots: None) -> None:
         """)
     start()
     assert stage.pings("", "10.9.0.2")
-    processes = [p for p in stage.host_tools.processes() if "98765" in p.command]
-    jails = {jail.name: jail.jid for jail in stage.host_tools.jails()}
+    processes = [p for p in host_tools.processes() if "98765" in p.command]
+    jails = {jail.name: jail.jid for jail in host_tools.jails()}
     assert [p.jid for p in processes] == [jails["nano"]]
 
 
@@ -48,7 +52,7 @@ def test_host_and_two_vimages_on_a_host_only_bridge(roots: None) -> None:
         vimage_list="a b"
         vimage_bridge_list="lan0"
         vimage_bridge_lan0_addr="10.9.0.1/24"
-        vimage_rootdir="{root}"
+        vimage_devfs_enable="YES"
         vimage_fstab="/etc/fstab.r"
         vimage_boot="none"
         vimage_a_rootdir="{root}"
@@ -57,7 +61,7 @@ def test_host_and_two_vimages_on_a_host_only_bridge(roots: None) -> None:
         vimage_a_addr0="10.9.0.2/24 2001:db8::2/64"
         vimage_b_bridges="lan0"
         vimage_b_addr0="10.9.0.3/24 2001:db8::3/64"
-        """.replace(f'vimage_rootdir="{root}"\n', ""))
+        """)
     start()
     assert stage.pings("", "10.9.0.2")
     assert stage.pings("a", "10.9.0.3")
@@ -67,7 +71,9 @@ def test_host_and_two_vimages_on_a_host_only_bridge(roots: None) -> None:
 def test_whole_interfaces_get_their_addresses_back(roots: None) -> None:
     _, other = stage.parents()
     root = stage.make_root("r")
-    stage.sh(f"sysrc -q ifconfig_{other}='inet 10.77.0.1/24'; service netif start {other}")
+    rc_conf = RC_CONF.read_text()
+    RC_CONF.write_text(rc_conf + f'ifconfig_{other}="inet 10.77.0.1/24"\n')
+    stage.sh(f"service netif start {other}")
     try:
         before = stage.look()
         stage.configure(f"""
@@ -83,11 +89,11 @@ def test_whole_interfaces_get_their_addresses_back(roots: None) -> None:
         stage.sh(f"jexec w /sbin/ifconfig {other} name gotcha0 mtu 1400")
         stopped = stage.vimage("--without-service", "stop")
         assert (stopped.returncode, stopped.stderr) == (0, "")
-        assert stage.host_tools.difference(before, stage.look()) == []
+        assert host_tools.difference(before, stage.look()) == []
         assert "10.77.0.1" in stage.sh(f"ifconfig {other}")
     finally:
-        stage.sh(f"sysrc -qx ifconfig_{other}; ifconfig {other} -alias; ifconfig {other} down",
-                 check=False)
+        RC_CONF.write_text(rc_conf)
+        stage.sh(f"ifconfig {other} -alias; ifconfig {other} down", check=False)
 
 
 def test_copied_and_kernel_macs(roots: None) -> None:
@@ -126,7 +132,7 @@ def test_a_bridge_shared_with_jng_stays(roots: None) -> None:
             """)
         start()
         stage.vimage("--without-service", "stop")
-        assert stage.host_tools.difference(before, stage.look()) == []
+        assert host_tools.difference(before, stage.look()) == []
     finally:
         stage.sh(f"{jng} shutdown other; ngctl shutdown {parent}bridge:; "
                  f"ngctl msg {parent}: setpromisc 0; ngctl msg {parent}: setautosrc 1; "

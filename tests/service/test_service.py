@@ -92,7 +92,7 @@ def test_a_jail_that_goes_is_cleaned_up(host: Host, caplog: pytest.LogCaptureFix
             nothing = host.stage.look()
             await ask(host.stage, "start", "a")
             with caplog.at_level(logging.INFO, logger="test"):
-                host.stage.hand.remove_jail(service.session.journal.records["a"].jid)
+                host.stage.hand.remove_jail(service.session.journal.records["a"].jid or 0)
                 await _after_a_look()
             said = [r.getMessage() for r in caplog.records if "has gone" in r.getMessage()]
             assert len(said) == 1 and said[0].startswith("a: jail ")

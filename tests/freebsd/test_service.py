@@ -1,0 +1,219 @@
+"""The service on the kernel: killed at any instant, watching, holding up nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.freebsd import stage
+from tests.freebsd.host_tools import difference, jails, processes
+
+SEED = 20130407
+RUNS = int(os.environ.get("VIMAGE_TEST_KILLS", "300"))
+NAMES = ("one", "two", "lan", "whole")
+
+
+@pytest.fixture
+def mixed(clean_host: None) -> Iterator[None]:
+    parent, other = stage.parents()
+    nano = stage.nano_root("nano", "sleep")
+    root = stage.make_root("r")
+    stage.configure(f"""
+        vimage_enable="YES"
+        vimage_list="{' '.join(NAMES)}"
+        vimage_boot="none"
+        vimage_bridge_list="lan0"
+        vimage_bridge_lan0_addr="10.9.0.1/24"
+        vimage_one_rootdir="{nano}"
+        vimage_one_bridges="{parent}"
+        vimage_one_addr0="10.1.0.1/24"
+        vimage_one_command="/sleep 100000"
+        vimage_two_rootdir="{root}"
+        vimage_two_fstab="/etc/fstab.r"
+        vimage_two_devfs_enable="YES"
+        vimage_two_bridges="{parent} ={parent}"
+        vimage_two_command="/bin/sleep 100000"
+        vimage_lan_rootdir="{nano}"
+        vimage_lan_bridges="lan0 {parent}"
+        vimage_lan_addr0="10.9.0.2/24"
+        vimage_lan_command="/sleep 100000"
+        vimage_whole_rootdir="{nano}"
+        vimage_whole_vnets="{other}"
+        vimage_whole_command="/sleep 100000"
+        """)
+    yield
+    stage.stop_service()
+    stage.remove_root("r")
+    stage.remove_root("nano")
+
+
+def service_pid() -> int:
+    return int((stage.STATE / "service.pid").read_text())
+
+
+def kill_service() -> None:
+    """SIGKILL to the service and to daemon(8), so that the next start starts another."""
+    for name in ("supervisor.pid", "service.pid"):
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((stage.STATE / name).read_text()), signal.SIGKILL)
+
+
+def programs() -> dict[str, tuple[int, str]]:
+    """The program of each vimage: pid and start time."""
+    found = {}
+    for jail in jails():
+        for process in processes():
+            if process.jid == jail.jid and "100000" in process.command:
+                start = stage.sh(f"ps -o lstart= -p {process.pid}", check=False)
+                found[jail.name] = process.pid, start.strip()
+    return found
+
+
+def ready() -> set[str]:
+    out = stage.vimage("status").stdout
+    return {line.split()[0] for line in out.splitlines() if " ready " in line}
+
+
+def test_killed_at_any_instant(mixed: None) -> None:
+    random_ = random.Random(SEED)
+    before = stage.look()
+    assert stage.vimage("start").returncode == 0
+    for run in range(RUNS):
+        verb = random_.choice(["start", "stop", "restart", "reload", "reexec"])
+        names = random_.sample(NAMES, random_.randrange(1, 3)) if verb in (
+            "start", "stop", "restart") else []
+        was = programs()
+        with subprocess.Popen([stage.VIMAGE, verb, *names], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+            timer = threading.Timer(random_.uniform(0, 6), kill_service)
+            timer.start()
+            command.wait()
+            timer.join()
+        started = stage.vimage("start")
+        what = f"run {run} of seed {SEED}: {verb} {' '.join(names)}"
+        assert started.returncode == 0, (what, started.stderr)
+        assert ready() == set(NAMES), what
+        now = programs()
+        assert set(now) == set(NAMES), what
+        for name, process in was.items():
+            if verb not in ("stop", "restart") or name not in names:
+                assert now[name] == process, f"{what}: {name} was not to be touched"
+    stage.stop_service()
+    assert difference(before, stage.look()) == []
+    print(f"seed {SEED}, {RUNS} runs")
+
+
+def _noticed(act: Callable[[], object], words: str) -> float:
+    """Seconds until the log says ``words``."""
+    size = os.path.getsize("/var/log/daemon.log")
+    act()
+    begun = time.monotonic()
+    while time.monotonic() - begun < 30:
+        with open("/var/log/daemon.log", "rb") as log:
+            log.seek(size)
+            if re.search(words.encode(), log.read()):
+                return time.monotonic() - begun
+        time.sleep(0.05)
+    raise AssertionError(f"nobody said {words}")
+
+
+def test_what_happens_behind_its_back_is_noticed(mixed: None) -> None:
+    text = stage.CONFIGURATION.read_text()
+    stage.configure(text + 'vimage_restart="on-failure"\n')
+    assert stage.vimage("start").returncode == 0
+    for act, words in (
+            (lambda: stage.sh("jail -r one"), "one: jail [0-9]+ has gone; restarted in"),
+            (lambda: stage.sh("ngctl shutdown ng0_two:"), "two: node ng0_two has gone; restarted"),
+            (lambda: stage.sh(f"kill -9 {programs()['lan'][0]}"),
+             "lan: its command has ended; restarted")):
+        seconds = _noticed(act, words)
+        print(f"noticed after {seconds:.2f} s: {words}")
+        deadline = time.monotonic() + 120
+        while ready() != set(NAMES) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert ready() == set(NAMES)
+
+
+def test_a_parent_that_is_destroyed_and_comes_back(clean_host: None) -> None:
+    nano = stage.nano_root("nano", "sleep")
+    stage.configure(f"""
+        vimage_list="one"
+        vimage_one_rootdir="{nano}"
+        vimage_one_boot="none"
+        vimage_one_bridges="epair55a"
+        vimage_one_addr0="10.55.0.2/24"
+        vimage_one_command="/sleep 100000"
+        """)
+    try:
+        stage.sh("ifconfig epair55 create; ifconfig epair55b inet 10.55.0.1/24")
+        assert stage.vimage("start").returncode == 0
+        program = programs()["one"]
+        assert stage.pings("", "10.55.0.2")
+        _noticed(lambda: stage.sh("ifconfig epair55a destroy"), "epair55a: has gone")
+        _noticed(lambda: stage.sh("ifconfig epair55 create; ifconfig epair55b inet 10.55.0.1/24"),
+                 "epair55a: is back on its bridge")
+        assert stage.pings("", "10.55.0.2")
+        assert programs()["one"] == program
+    finally:
+        stage.stop_service()
+        stage.sh("ifconfig epair55a destroy", check=False)
+        stage.remove_root("nano")
+
+
+def test_one_that_hangs_holds_up_nobody(clean_host: None) -> None:
+    root = stage.make_root("r")
+    names = [f"v{number}" for number in range(10)]
+    stage.configure(f"""
+        vimage_list="{' '.join(names)}"
+        vimage_parallel="10"
+        vimage_fstab="/etc/fstab.r"
+        vimage_boot="none"
+        vimage_devfs_enable="NO"
+        vimage_v5_exec_start="sleep 100000"
+        vimage_v5_start_timeout="60"
+        """ + "".join(f"        vimage_{name}_rootdir=\"{root}\"\n" for name in names))
+    started = stage.vimage("start")
+    assert started.returncode == 1
+    assert started.stderr == "vimage: v5: exec_start: not finished within 60 s, ended\n"
+    lines = started.stdout.splitlines()
+    assert sorted(lines[:9]) == sorted(f"{name} ready" for name in names if name != "v5")
+    assert lines[9:] == ["v5 failed"]
+    stage.stop_service()
+    stage.remove_root("r")
+
+
+def test_restart_loses_no_packet_between_the_others(clean_host: None) -> None:
+    parent, _ = stage.parents()
+    root = stage.make_root("r")
+    pings = int(os.environ.get("VIMAGE_TEST_PINGS", "5000"))
+    stage.configure("""
+        vimage_list="vj1 vj2 vj3"
+        vimage_boot="none"
+        vimage_fstab="/etc/fstab.r"
+        vimage_devfs_enable="YES"
+        """ + "".join(f"""
+        vimage_vj{n}_rootdir="{root}"
+        vimage_vj{n}_bridges="{parent}"
+        vimage_vj{n}_addr0="10.3.0.{n}/24"
+        """ for n in (1, 2, 3)))
+    assert stage.vimage("start").returncode == 0
+    assert stage.pings("vj2", "10.3.0.3")
+    command = f"jexec vj2 /sbin/ping -q -c {pings} -i 0.01 10.3.0.3"
+    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, text=True) as ping:
+        for _ in range(10):
+            assert stage.vimage("restart", "vj1").returncode == 0
+        said, _ = ping.communicate(timeout=1200)
+    lost = re.search(r"(\d+) packets transmitted, (\d+) packets received", said)
+    assert lost is not None and lost[1] == lost[2] == str(pings), said
+    print(said.splitlines()[-2])
+    stage.stop_service()
+    stage.remove_root("r")
