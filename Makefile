@@ -1,77 +1,69 @@
-# vimage: tests, and installation from a checkout.  For make(1) of FreeBSD and GNU make.
+# vimage: the port sysutils/vimage, and beside the sources what a checkout needs.
 #
 #	make test			sets up everything and runs all tests
 #	make install [DESTDIR=..]	copies vimage below PREFIX; fetches and builds nothing
 #	make deinstall			takes away what install brought, changed settings stay
+#
+# It is the port where there are no sources beside this file, in a ports tree, and with
+# USE_PORT=yes (PORTSDIR names the ports tree); then "make package" and all else are those
+# of ports(7).  With the sources beside it the port is made of them and fetches nothing.
 
-PREFIX ?=	/usr/local
-PYTHON ?=	python3.11
-DESTDIR ?=
+.if exists(${.CURDIR}/vimage/__init__.py) && !defined(USE_PORT) && \
+    !exists(${.CURDIR}/../../Mk/bsd.port.mk)
 
-# What is copied, each to the directory of its own name: programs, and samples that are
-# installed as FILE.sample and, where there is no FILE, as FILE.
-SCRIPTS =	rc.d/vimage
-SAMPLES =	rc.conf.d/vimage devd/vimage.conf
-MANUALS =	man
+.include "port/checkout.mk"
 
-LIB =		$(PREFIX)/lib/vimage
-IN =		sed -e 's|%%PREFIX%%|$(PREFIX)|g' -e 's|/usr/local|$(PREFIX)|g'
+.else
 
-all:
-	@echo "vimage needs no building; see make install, make test"
+PORTNAME=	vimage
+DISTVERSION=	2.0.0
+CATEGORIES=	sysutils net
 
-test:
-	@sh tests/run
+MAINTAINER=	ports@FreeBSD.org
+COMMENT=	Boot service for VNET jails wired with netgraph
 
-# Sets python to the absolute path of the first Python of those names.
-FIND_PYTHON =	python=; for p in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
-		python=$$(command -v $$p) && break; done; \
-		test -n "$$python" || { echo "make: no Python; PYTHON=... names one" >&2; exit 1; }; \
-		python=$$("$$python" -c 'import sys; print(sys.executable)')
+LICENSE=	BSD2CLAUSE
+LICENSE_FILE=	${WRKSRC}/LICENSE
 
-install:
-	@set -e; $(FIND_PYTHON); root="$(DESTDIR)$(PREFIX)"; \
-	rm -rf "$(DESTDIR)$(LIB)"; \
-	find vimage -name '*.py' -type f | while read -r file; do \
-		mkdir -p "$(DESTDIR)$(LIB)/$$(dirname $$file)"; \
-		install -m 644 "$$file" "$(DESTDIR)$(LIB)/$$file"; \
-	done; \
-	"$$python" -m compileall -q -d "$(LIB)" "$(DESTDIR)$(LIB)"; \
-	mkdir -p "$$root/sbin"; \
-	sed -e "s|%%PYTHON%%|$$python|" -e 's|%%PREFIX%%|$(PREFIX)|' sbin/vimage.in \
-	    > "$$root/sbin/vimage"; \
-	chmod 555 "$$root/sbin/vimage"; \
-	for file in $(SCRIPTS); do \
-		mkdir -p "$$root/etc/$$(dirname $$file)"; \
-		rm -f "$$root/etc/$$file"; \
-		$(IN) $$file > "$$root/etc/$$file"; \
-		chmod 555 "$$root/etc/$$file"; \
-	done; \
-	for file in $(SAMPLES); do \
-		mkdir -p "$$root/etc/$$(dirname $$file)"; \
-		! cmp -s "$$root/etc/$$file" "$$root/etc/$$file.sample" || rm "$$root/etc/$$file"; \
-		$(IN) $$file > "$$root/etc/$$file.sample"; \
-		chmod 644 "$$root/etc/$$file.sample"; \
-		test -e "$$root/etc/$$file" || cp -p "$$root/etc/$$file.sample" "$$root/etc/$$file"; \
-	done; \
-	for file in $(MANUALS)/*.[1-9]; do \
-		test -e "$$file" || continue; \
-		mkdir -p "$$root/share/man/man$${file##*.}"; \
-		gzip -9nc "$$file" > "$$root/share/man/man$${file##*.}/$$(basename $$file).gz"; \
-	done
+USES=		python:3.11+,run
+NO_ARCH=	yes
+NO_BUILD=	yes
 
-deinstall:
-	@set -e; root="$(DESTDIR)$(PREFIX)"; \
-	for file in $(SAMPLES); do \
-		! cmp -s "$$root/etc/$$file" "$$root/etc/$$file.sample" || rm -f "$$root/etc/$$file"; \
-		rm -f "$$root/etc/$$file.sample"; \
-		rmdir "$$root/etc/$$(dirname $$file)" 2>/dev/null || :; \
-	done; \
-	for file in $(SCRIPTS); do rm -f "$$root/etc/$$file"; done; \
-	for file in $(MANUALS)/*.[1-9]; do \
-		rm -f "$$root/share/man/man$${file##*.}/$$(basename $$file).gz"; \
-	done; \
-	rm -f "$$root/sbin/vimage"; \
-	rm -rf "$(DESTDIR)$(LIB)"
+OPTIONS_DEFINE=	YAML DOCS EXAMPLES
+OPTIONS_DEFAULT=	YAML
+OPTIONS_SUB=	yes
+YAML_DESC=	Vimages described in YAML
+YAML_RUN_DEPENDS=	${PYTHON_PKGNAMEPREFIX}yaml>0:devel/py-yaml@${PY_FLAVOR}
 
-.PHONY: all test install deinstall
+.if exists(${.CURDIR}/vimage/__init__.py)
+DISTFILES=
+EXTRACT_ONLY=
+SOURCES=	LICENSE README.md devd docs man newsyslog.conf.d periodic port \
+		pyproject.toml rc.conf.d rc.d sbin share tests vimage
+.endif
+
+.include <bsd.port.options.mk>
+
+CHECKOUT=	-f port/checkout.mk PREFIX=${PREFIX} PYTHON=${PYTHON_CMD} DESTDIR=${STAGEDIR}
+.if !${PORT_OPTIONS:MDOCS}
+CHECKOUT+=	DOCS=
+.endif
+.if !${PORT_OPTIONS:MEXAMPLES}
+CHECKOUT+=	EXAMPLES=
+.endif
+
+.if exists(${.CURDIR}/vimage/__init__.py)
+do-extract:
+	@${MKDIR} ${WRKSRC}
+	@cd ${.CURDIR} && ${TAR} -cf - --exclude __pycache__ ${SOURCES} | ${TAR} -xf - -C ${WRKSRC}
+.endif
+
+do-install:
+	@cd ${WRKSRC} && ${MAKE} ${CHECKOUT} stage
+
+do-test:
+	@cd ${WRKSRC} && ${SETENV} PYTHON=${PYTHON_CMD} ${SH} tests/run
+
+.include <bsd.port.mk>
+
+.endif

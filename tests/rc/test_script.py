@@ -70,14 +70,16 @@ def test_refuses_in_a_jail(script):
 def test_pkg_stops_the_service_and_not_the_vimages(script, parent):
     script.parent = parent
     assert called(script("onestatus")) == ["--rc", "status"]
-    assert called(script("forcestop")) == ["--rc", "stop", "--service-only"]
+    for verb in ("forcestop", "faststop"):
+        assert called(script(verb)) == ["--rc", "stop", "--service-only"]
     assert called(script("stop")) == ["--rc", "stop"]
 
 
 @pytest.mark.parametrize("parent", ["sh", "pkgfile", "service"])
 def test_an_administrator_s_forcestop_stops_the_vimages(script, parent):
     script.parent = parent
-    assert called(script("forcestop")) == ["--rc", "stop"]
+    for verb in ("forcestop", "faststop"):
+        assert called(script(verb)) == ["--rc", "stop"]
 
 
 def test_shutdown_is_told_when_the_host_goes_down(script):

@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
-    """Print the table."""
+    """Print the table.  1 when the service that should have done it does not run."""
     records = context.journal().records
     listed = context.loaded.configuration.list
     names = arguments.names or dict.fromkeys([*listed, *records])
@@ -29,7 +29,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         print(table([("NAME", "STATE", "JID", "ROOT", "INTERFACES"), *(
             (r["name"], r["state"], str(r["jid"] or "-"), r["root"] or "-",
              " ".join(r["interfaces"]) or "-") for r in rows)]))
-    return 0
+    return 0 if context.alone else 1  # the service would have answered
 
 
 def row(kernel: Kernel, name: str, record: Record | None) -> dict[str, Any]:
