@@ -123,6 +123,10 @@ class Host(ABC):
     def kld_load_at_securelevel(self, level: int, module: str) -> int:
         """The errno of ``kld_load`` where the securelevel is that high."""
 
+    @abstractmethod
+    def give_up_tcp(self, jid: int) -> None:
+        """The peers of the jail's connections reset them."""
+
     # -- files ---------------------------------------------------------------------------
 
     def file(self, path: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import functools
 import ipaddress
 import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -23,7 +25,6 @@ import pytest
 from tests.contract.any_host import Host
 from vimage.kernel import Command
 from vimage.kernel.freebsd import FreeBSD
-from vimage.kernel.freebsd.libc import libc
 
 PROGRAMS = ("/bin/sh", "/bin/sleep", "/bin/echo", "/usr/bin/nc")
 #: How long a VNET may take to be freed.
@@ -62,6 +63,7 @@ class FreeBSDHost(Host):
         self.kernel = self._kernel = FreeBSD()
         self.kernel.kld_load("ng_ether")
         self.processes = self._kernel.processes()
+        self._peers: list[tuple[int, socket.socket]] = []
 
     def shut(self) -> None:
         self.processes.close()
@@ -129,7 +131,13 @@ class FreeBSDHost(Host):
         self.run(self._connect(jid, *server.getsockname()))
         peer, _ = server.accept()
         server.close()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._peers.append((jid, peer))
         self.on_close(peer.close)
+
+    def give_up_tcp(self, jid: int) -> None:
+        for peer in [peer for owner, peer in self._peers if owner == jid]:
+            peer.close()
 
     async def _connect(self, jid: int, address: str, port: int) -> None:
         """A process of the jail that connects and keeps the connection."""
@@ -150,12 +158,12 @@ class FreeBSDHost(Host):
         child = os.fork()
         if child == 0:
             try:
-                libc().jail_attach(jid)
+                ctypes.CDLL(None).jail_attach(jid)
                 self.kernel.kld_load(module)
             except OSError as error:
                 os._exit(error.errno or 0)
             finally:
-                os._exit(0)
+                os._exit(255)
         _, status = os.waitpid(child, 0)
         return os.waitstatus_to_exitcode(status)
 

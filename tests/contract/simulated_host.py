@@ -43,6 +43,9 @@ class SimulatedHost(Host):
     def hold_tcp(self, jid: int) -> None:
         self.hand.hold_tcp(jid)
 
+    def give_up_tcp(self, jid: int) -> None:
+        self.hand.give_up_tcp(jid)
+
     def other_processes(self):
         return SimulatedProcesses(self._kernel)
 

@@ -203,7 +203,7 @@ def test_the_list_has_the_living(host):
     host.hold_tcp(jid)
     host.kernel.jail_remove(jid)
     assert jid not in host.kernel.jail_list()
-    host.kernel.jail_tcp_drop(jid)
+    host.give_up_tcp(jid)
     host.freed(jid)
 
 
@@ -235,24 +235,40 @@ def test_remove_kills_processes(host):
     host.freed(jid)
 
 
-@contract("jail_tcp_drop")
-def test_a_held_connection_keeps_a_jail_dying_until_it_is_dropped(host):
+@contract("jail_remove")
+def test_a_held_connection_keeps_a_jail_dying(host):
     _, name = host.eiface()
-    jid, jail_name = host.jail(), None
+    jid = host.jail()
     host.kernel.if_vmove(name, jid)
-    jail_name = host.kernel.jail_get(jid).name
+    jail = host.kernel.jail_get(jid).name
     host.hold_tcp(jid)
     host.kernel.jail_remove(jid)
     host.kernel.jail_remove(jid)
     assert host.kernel.jail_get(jid).dying
-    assert host.kernel.jail_get(jail_name).jid == jid
+    assert host.kernel.jail_get(jail).jid == jid
     with fails(errno.ENXIO):
         host.kernel.if_get(name)
-    second = host.jail(name=jail_name)
-    assert host.kernel.jail_get(jail_name).jid == second
-    assert host.kernel.jail_tcp_drop(jid) >= 1
+    second = host.jail(name=jail)
+    assert host.kernel.jail_get(jail).jid == second
+    host.give_up_tcp(jid)
     host.freed(jid)
     assert host.kernel.if_get(name).name == name
+
+
+@contract("jail_tcp_drop", errno.ENOENT)
+@contract("jail_kill", errno.ENOENT)
+def test_nothing_enters_a_dying_jail(host):
+    jid = host.jail()
+    host.hold_tcp(jid)
+    host.kernel.jail_remove(jid)
+    with fails(errno.ENOENT):
+        host.kernel.jail_tcp_drop(jid)
+    with fails(errno.ENOENT):
+        host.kernel.jail_kill(jid, 0)
+    with fails(errno.ENOENT):
+        host.kernel.vnet(jid)
+    host.give_up_tcp(jid)
+    host.freed(jid)
 
 
 @contract("jail_tcp_drop")

@@ -161,14 +161,15 @@ class Vnet(Protocol):
         """Add ``address`` ("192.0.2.2/24", "2001:db8::2/64") to ``name``
         (SIOCAIFADDR, SIOCAIFADDR_IN6).  127.0.0.1/8 on lo0 likewise.
 
-        Errors: ENXIO no such interface; EEXIST an IPv4 address that another interface
-        of the VNET has.
+        An address that another interface of the VNET has is no error.
+        Errors: ENXIO no such interface.
         """
 
     def add_default_route(self, gateway: str) -> None:
         """Add the default route of the gateway's family (RTM_ADD on a PF_ROUTE socket).
 
-        Errors: EEXIST there is one; ENETUNREACH the gateway is on no connected network.
+        Errors: EEXIST there is one by this gateway (by another, it becomes one more path);
+        ENETUNREACH the gateway is on no connected network.
         """
 
     def remove_address(self, name: str, address: str) -> None:
@@ -375,7 +376,8 @@ class Kernel(Protocol):
 
     def jail_kill(self, jid: int, signal: int) -> bool:
         """Send a signal (0: only ask) to every process of the jail, from inside it
-        (kill(2) with -1).  True when there was one.  Errors: ENOENT no such jail."""
+        (kill(2) with -1).  True when there was one.  Errors: ENOENT no such jail, or a
+        dying one: nothing enters it."""
 
     def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
         """Run the jail's processes on these CPUs only (cpuset_setaffinity(2),
@@ -395,7 +397,7 @@ class Kernel(Protocol):
 
     def jail_tcp_drop(self, jid: int) -> int:
         """Drop every TCP connection of the jail's VNET (sysctl net.inet.tcp.drop);
-        returns how many.  Errors: ENOENT no such jail."""
+        returns how many.  Errors: ENOENT no such jail, or a dying one: drop them before its end."""
 
     # -- mounts -----------------------------------------------------------------------
 
@@ -413,8 +415,8 @@ class Kernel(Protocol):
         ``options`` are those of mount(8) after -o, with "from" for what is mounted;
         a value of None is an option without one ("ro", "noexec").
 
-        Errors (JailError where the kernel gave words): ENOENT the source is missing;
-        ENODEV no such file system type; EINVAL a bad option.
+        Errors (JailError): EINVAL a bad option, and whatever is missing: the source, the
+        file system type, the directory ("Invalid fstype").
         """
 
     def unmount(self, fsid: str, *, force: bool = False) -> None:

@@ -16,9 +16,6 @@ def add(state: State, vnet: int, name: str, address: str) -> None:
     """SIOCAIFADDR, SIOCAIFADDR_IN6.  The first address brings the interface up."""
     iface = interfaces.find(state, vnet, name)
     new = _parse(address)
-    for other in state.ifaces_in.get(vnet, {}).values():
-        if other.id != iface.id and new.version == 4 and new.ip in _of(other):
-            fail(errno.EEXIST, address)
     kept = tuple(a for a in iface.addresses if _parse(a).ip != new.ip)
     state.retag(iface, addresses=(*kept, str(new)),
                 flags=iface.flags | int(Iff.UP | Iff.RUNNING))
@@ -34,13 +31,13 @@ def remove(state: State, vnet: int, name: str, address: str) -> None:
 
 
 def add_default_route(state: State, vnet: int, gateway: str) -> None:
-    """RTM_ADD of 0.0.0.0/0 or ::/0."""
+    """RTM_ADD of 0.0.0.0/0 or ::/0; another gateway becomes one more path."""
     try:
         address = ipaddress.ip_address(gateway.partition("%")[0])
     except ValueError:
         fail(errno.EINVAL, gateway)
     iface = _connected(state, vnet, gateway, address)
-    if state.route(vnet, address.version) is not None:
+    if gateway in state.routes(vnet, address.version):
         fail(errno.EEXIST, gateway)
     state.put(Route(vnet, address.version, gateway, iface.id))
 

@@ -28,7 +28,7 @@ class Hand:
     def give_up_tcp(self, jid: int) -> None:
         """The peer is gone and the connections have timed out."""
         with self.state.operation():
-            jails.tcp_drop(self.state, jid)
+            jails.tcp_gone(self.state, jails.find(self.state, jid))
 
     def rename_inside(self, jid: int, name: str, new: str) -> None:
         """The jail's root renames an interface."""
@@ -50,8 +50,8 @@ class Hand:
     def default_route(self, jid: int, family: int = 4) -> str:
         """The default gateway of a jail, "" when it has none."""
         with self.state.operation():
-            route = self.state.route(jails.find(self.state, jid).vnet if jid else 0, family)
-            return route.gateway if route else ""
+            vnet = jails.find(self.state, jid).vnet if jid else 0
+            return next(iter(self.state.routes(vnet, family)), "")
 
     def address(self, name: str, address: str) -> None:
         """Somebody sets an address on an interface of the host."""

@@ -14,7 +14,7 @@ from vimage.kernel import NO_FLAGS, Cap, Iff, Interface, Jail, Mount, NgHook, Ng
 from vimage.kernel.simulated import (
     addresses, descriptors, interfaces, jails, limits, machine, mounts, netgraph,
 )
-from vimage.kernel.simulated.errors import fail
+from vimage.kernel.simulated.errors import fail, fail_in_words
 from vimage.kernel.simulated.events import SimulatedEvents
 from vimage.kernel.simulated.furnish import INTERFACES, furnish
 from vimage.kernel.simulated.paths import Paths
@@ -288,7 +288,11 @@ class SimulatedKernel:
 
     @operation
     def mount(self, fstype: str, directory: int, options: Mapping[str, str | None]) -> str:
-        mounted = mounts.mount(self.state, self.paths, fstype, self._directory(directory), options)
+        try:
+            where = self._directory(directory)
+        except FileNotFoundError:
+            fail_in_words(errno.EINVAL, mounts.MISSING)
+        mounted = mounts.mount(self.state, self.paths, fstype, where, options)
         return mounts.describe(mounted).fsid
 
     @operation

@@ -263,6 +263,6 @@ def users(iface: Iface) -> list[str]:
 
 def _forget_routes(state: State, iface: Iface) -> None:
     for family in (4, 6):
-        route = state.route(iface.vnet, family)
-        if route is not None and route.iface == iface.id:
-            state.drop(route)
+        for route in list(state.routes(iface.vnet, family).values()):
+            if route.iface == iface.id:
+                state.drop(route)

@@ -279,8 +279,7 @@ def last_task_gone(state: State, jid: int) -> None:
 
 
 def kill(state: State, jid: int, signal: int) -> bool:
-    living_or_dying = find(state, jid)
-    tasks = list(state.tasks_in.get(living_or_dying.jid, {}).values())
+    tasks = list(state.tasks_in.get(living(state, jid).jid, {}).values())
     for task in tasks:
         if signal and (signal == signals.SIGKILL or signal not in task.ignores):
             state.end_task(task, 128 + signal)
@@ -289,7 +288,12 @@ def kill(state: State, jid: int, signal: int) -> bool:
 
 
 def tcp_drop(state: State, jid: int) -> int:
-    jail = find(state, jid)
+    return tcp_gone(state, living(state, jid))
+
+
+def tcp_gone(state: State, jail: Prison) -> int:
+    """Every TCP connection of a jail ends."""
+    jid = jail.jid
     if jail.tcp:
         state.put(replace(jail, tcp=0))
         free_if_unheld(state, jid)

@@ -31,11 +31,15 @@ _OWN = {
 _FROM_PATH = ("nullfs", "ufs")
 
 
+#: vfs_donmount() says this of whatever is missing.
+MISSING = "Invalid fstype"
+
+
 def mount(state: State, paths: Paths, fstype: str, directory: str,
           options: Mapping[str, str | None]) -> Mounted:
     """nmount(2) onto a directory of the host."""
     if fstype not in _OWN:
-        fail_in_words(errno.ENODEV)
+        fail_in_words(errno.EINVAL, MISSING)
     _check_options(fstype, options)
     number = state.next("mount")
     source = _source(paths, fstype, options)
@@ -66,8 +70,10 @@ def _source(paths: Paths, fstype: str, options: Mapping[str, str | None]) -> str
         fail_in_words(errno.EINVAL)
     try:
         resolved = paths.resolve(source)
+    except FileNotFoundError:
+        fail_in_words(errno.EINVAL, MISSING)
     except OSError as error:
-        fail_in_words(error.errno or errno.ENOENT)
+        fail_in_words(error.errno or errno.EINVAL)
     if fstype == "nullfs" and not os.path.isdir(paths.real(resolved)):
         fail_in_words(errno.EINVAL)
     return source

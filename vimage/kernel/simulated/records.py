@@ -131,7 +131,7 @@ class Route:
 
     @property
     def key(self) -> Key:
-        return f"{self.vnet}/{self.family}"
+        return f"{self.vnet}/{self.family}/{self.gateway}"
 
 
 @dataclass(frozen=True)

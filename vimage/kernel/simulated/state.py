@@ -41,6 +41,7 @@ class State:
         self.indexes_in: dict[int, set[int]] = {}
         self.drivers: set[str] = set()
         self.jails_named: dict[str, list[int]] = {}
+        self.routes_in: dict[tuple[int, int], dict[str, Route]] = {}
         self.children_of: dict[int, set[int]] = {}
         self.jails_below: dict[str, set[int]] = {}  # directory -> jails with a root there
         self.mounts_at: dict[str, list[int]] = {}
@@ -145,8 +146,9 @@ class State:
     def ifaces(self) -> list[Iface]:
         return self._all(Iface, "iface")
 
-    def route(self, vnet: int, family: int) -> Route | None:
-        return self._one(Route, "route", f"{vnet}/{family}")
+    def routes(self, vnet: int, family: int) -> dict[str, Route]:
+        """The default routes, by gateway."""
+        return self.routes_in.get((vnet, family), {})
 
     def jail(self, jid: int) -> Prison | None:
         return self._one(Prison, "jail", jid)
@@ -219,6 +221,8 @@ class State:
             self.drivers.add(new.driver)
             if not _same_place(old, new):
                 self.iface_named.setdefault((new.vnet, new.name), []).append(new.id)
+        elif isinstance(new, Route):
+            self.routes_in.setdefault((new.vnet, new.family), {})[new.gateway] = new
         elif isinstance(new, Prison):
             if not isinstance(old, Prison) or old.name != new.name:
                 self.jails_named.setdefault(new.name, []).append(new.jid)
@@ -248,6 +252,8 @@ class State:
             self.drivers.discard(old.driver)
             if not _same_place(old, new):
                 _leave(self.iface_named, (old.vnet, old.name), old.id)
+        elif isinstance(old, Route):
+            self.routes_in[old.vnet, old.family].pop(old.gateway, None)
         elif isinstance(old, Prison):
             if not isinstance(new, Prison) or old.name != new.name:
                 _leave(self.jails_named, old.name, old.jid)
