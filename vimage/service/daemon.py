@@ -23,12 +23,13 @@ from vimage.journal import READY, Record
 from vimage.kernel import Kernel, ProcessId, Processes
 from vimage.messages import VimageError
 from vimage.service import wire
+from vimage.service.consoles import Consoles
 from vimage.service.health import Health
 from vimage.service.policy import Backoff
 from vimage.service.reading import Reader
 from vimage.service.reload import Reload
 from vimage.service.server import Client, Request, Server
-from vimage.service.watch import Watch, command_of
+from vimage.service.watch import TICK, Watch, command_of
 from vimage.session import Answer, Session, open_session
 from vimage.steps.bridges import reconnect
 
@@ -65,7 +66,7 @@ class Service:
         await self.session.recover()
         self._take_over()
         await self.server.open()
-        watching = asyncio.create_task(self.watch.run())
+        watching = asyncio.gather(self.watch.run(), self._bound_logs())
         self.log.info("serving; %d vimages", len(self.session.journal.records))
         try:
             await self.ended.wait()
@@ -78,6 +79,13 @@ class Service:
             await self.server.close()
             self.session.journal.close()
         return self.again
+
+    async def _bound_logs(self) -> None:
+        consoles = Consoles(self.kernel)
+        while True:
+            await asyncio.sleep(TICK)
+            for name in consoles.look(list(self.session.journal.records.values())):
+                self.log.warning("%s: its console log was too long and was cut", name)
 
     async def _configure(self) -> None:
         """Read rc.conf.  Without one the vimages that run are looked after all the same."""

@@ -138,26 +138,34 @@ class Work:
                 os.close(descriptor)
 
     def _open_console(self) -> int | None:
-        """The console log, for appending.  A link in its place is refused."""
         path = self.record.configuration.get("consolelog")
         if not path:
             return None
-        flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                 | os.O_NONBLOCK)
-        root = self.record.configuration.get("rootdir", "/")
         try:
-            if root != "/" and path.startswith(root + "/"):
-                parent = self.kernel.open_directory(root, os.path.dirname(path[len(root):]))
-                try:
-                    return os.open(os.path.basename(path), flags, 0o600, dir_fd=parent)
-                finally:
-                    os.close(parent)
-            return os.open(self.kernel.path(path), flags, 0o600)
+            return open_console(self.kernel, self.record.configuration)
         except OSError as error:
             if self.undoing:
                 self.tools.log.warning("%s: console log %s: %s", self.name, path, error.strerror)
                 return None
             raise VimageError("consolelog_unwritable", path=path, why=error.strerror) from error
+
+
+def open_console(kernel: Kernel, configuration: Mapping[str, Any]) -> int:
+    """A descriptor that appends to the console log of a vimage.
+
+    A symbolic link in its place is refused, and none is followed on the way to a log below
+    the root of the vimage.  Raises OSError.
+    """
+    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+             | os.O_NONBLOCK)
+    path, root = configuration["consolelog"], configuration.get("rootdir", "/")
+    if root == "/" or not path.startswith(root + "/"):
+        return os.open(kernel.path(path), flags, 0o600)
+    parent = kernel.open_directory(root, os.path.dirname(path[len(root):]))
+    try:
+        return os.open(os.path.basename(path), flags, 0o600, dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
 async def finished(process: Process, timeout: float) -> int | None:
