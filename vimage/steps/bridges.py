@@ -169,12 +169,10 @@ class Bridge(SharedBridge):
     def take_down(self, work: Work, facts: Facts) -> bool:
         kernel = work.kernel
         node = self._made(kernel, facts)
-        if node is not None:
+        if node is not None and not facts["foreign"]:
             if self._used(kernel, node):
                 work.tools.log.info("%s: others use it, it stays", self._node)
                 return False
-            if facts["foreign"]:
-                return True  # as we found it, its parent included
             kernel.ng_shutdown(by_id(node.id))
         try:
             present = kernel.if_get(self.parent)

@@ -1,0 +1,43 @@
+"""A bridge that jng made: used, never destroyed, its parent as it was afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.engine.stage import PARENT, Stage
+from tests.lib.snapshot import difference
+from vimage.kernel import Iff
+
+
+def _jng(stage: Stage) -> None:
+    """What ``jng bridge other em1`` does."""
+    kernel = stage.kernel
+    kernel.if_set_flags(PARENT, set=Iff.UP)
+    kernel.ng_ether_set(f"{PARENT}:", promisc=True, autosrc=False)
+    kernel.ng_mkpeer(f"{PARENT}:", "bridge", "lower", "link0")
+    kernel.ng_connect(f"{PARENT}:", "upper", f"{PARENT}:lower", "link1")
+    kernel.ng_name(f"{PARENT}:lower", f"{PARENT}bridge")
+    kernel.ng_mkpeer(f"{PARENT}bridge:", "eiface", "link2", "ether")
+    kernel.ng_name(f"{PARENT}bridge:link2", "ng0_other")
+
+
+def test_it_stays_as_it_was(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "bridge")
+    _jng(stage)
+    before = stage.look()
+    assert stage.start().status == 0
+    assert stage.stop().status == 0
+    assert difference(before, stage.look()) == []
+
+
+def test_others_on_our_bridge_keep_it_and_a_later_stop_takes_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "bridge")
+    before = stage.look()
+    assert stage.start().status == 0
+    stage.kernel.ng_mkpeer(f"{PARENT}bridge:", "eiface", "link77", "ether")
+    assert stage.stop().status == 0
+    assert stage.kernel.ng_node(f"{PARENT}bridge:").hooks == 3
+    stage.kernel.ng_shutdown(f"{PARENT}bridge:link77")
+    assert stage.start().status == 0
+    assert stage.stop().status == 0
+    assert difference(before, stage.look()) == []
