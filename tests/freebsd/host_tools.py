@@ -76,10 +76,24 @@ def interfaces() -> dict[str, str]:
         head = re.match(r"(\S+): (.*)", line)
         if head:
             name = head[1] if head[1] not in found else f"{head[1]} (2)"
-            found[name] = head[2]
+            found[name] = _flags(head[2])
         elif line.split()[:1] not in (["media:"], ["status:"], ["groups:"]):
             found[name] += f", {line.strip()}"
     return found
+
+
+#: IFF_DRV_OACTIVE: a driver says that its queue is full, or that it has been stopped.
+_OACTIVE = 0x400
+
+
+def _flags(text: str) -> str:
+    """"flags=8c22<BROADCAST,OACTIVE,..> metric 0 mtu 1500" without what a driver only
+    says of its queue at this moment."""
+    match = re.match(r"flags=([0-9a-f]+)<([^>]*)>(.*)", text)
+    if match is None:
+        return text
+    names = ",".join(name for name in match[2].split(",") if name != "OACTIVE")
+    return f"flags={int(match[1], 16) & ~_OACTIVE:x}<{names}>{match[3]}"
 
 
 def mounts() -> dict[str, str]:
