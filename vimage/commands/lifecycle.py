@@ -6,6 +6,7 @@ import argparse
 
 from vimage.commands.context import Context
 from vimage.commands.output import Progress
+from vimage.configuration.load import record_macs
 from vimage.messages import VimageError
 from vimage.session import Answer
 
@@ -42,6 +43,9 @@ def here(context: Context, verb: str, names: list[str], *, going_down: bool = Fa
     with context.session(parallel) as session:
         progress = Progress(verb, session.how_many(verb, loaded, names),
                             rc=context.rc, json=context.json)
+
+        if loaded is not None:
+            record_macs(context.kernel, loaded.configuration)
 
         async def act() -> Answer:
             await session.recover()

@@ -56,7 +56,8 @@ def loaded_from(kernel: Kernel, variables: Mapping[str, str]) -> Loaded:
     """The configuration that variables give on this host."""
     configuration, problems = resolve(
         variables, hostuuid=str(_sysctl(kernel, "kern.hostuuid", "")),
-        cpus=int(_sysctl(kernel, "hw.ncpu", 1)), recorded_macs=_recorded(kernel))
+        cpus=int(_sysctl(kernel, "hw.ncpu", 1)), recorded_macs=_recorded(kernel),
+        host_macs=_host_macs(kernel))
     names = dict.fromkeys([*configuration.list, *configuration.vimages,
                            *(problem.vimage for problem in problems if problem.vimage)])
     return Loaded(configuration, tuple(problems), tuple(names))
@@ -84,6 +85,13 @@ def _recorded(kernel: Kernel) -> dict[str, str]:
         return {str(key): str(mac) for key, mac in recorded.items()}
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def _host_macs(kernel: Kernel) -> dict[str, str]:
+    """The interfaces of the host, less netgraph's: an eiface that a jail has let go may be
+    ours under another name."""
+    return {interface.name: interface.mac for interface in kernel.if_list()
+            if interface.mac and not interface.driver.startswith("ngeth")}
 
 
 def _sysctl(kernel: Kernel, name: str, default: str | int) -> str | int:

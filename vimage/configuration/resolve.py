@@ -67,14 +67,18 @@ def resolve(
     hostuuid: str,
     cpus: int,
     recorded_macs: Mapping[str, str] | None = None,
+    host_macs: Mapping[str, str] | None = None,
 ) -> tuple[Configuration, list[Problem]]:
     """What ``variables`` (as ``rcconf.read`` gives them) say.
 
     ``hostuuid`` is kern.hostuuid, ``cpus`` the number of CPUs of the host.
-    ``recorded_macs`` are earlier ``Configuration.resolved_macs``.  Raises nothing: what is
+    ``recorded_macs`` are earlier ``Configuration.resolved_macs``.  ``host_macs`` gives the
+    interfaces of the host that have a MAC address, name to address, less those that vimage
+    has made: a vimage gets none of these addresses.  Raises nothing: what is
     wrong is in the list of problems, each with its text in ``vimage.messages``.
     """
-    return _Resolver(variables, hostuuid, cpus, recorded_macs or {}).run()
+    return _Resolver(variables, hostuuid, cpus, recorded_macs or {},
+                     host_macs or {}).run()
 
 
 def lines(problems: Iterable[Problem]) -> list[str]:
@@ -99,12 +103,14 @@ def _shown(value: str) -> str:
 
 class _Resolver:
     def __init__(
-        self, variables: Mapping[str, str], hostuuid: str, cpus: int, recorded: Mapping[str, str]
+        self, variables: Mapping[str, str], hostuuid: str, cpus: int, recorded: Mapping[str, str],
+        host_macs: Mapping[str, str],
     ) -> None:
         self.settings = {name: value for name, value in variables.items() if value != ""}
         self.hostuuid = hostuuid
         self.cpus = cpus
         self.recorded = recorded
+        self.host_macs = host_macs
         self.problems: list[Problem] = []
         self.drafts: dict[str, _Draft] = {}
         self.by_variable: dict[str, list[_Draft]] = defaultdict(list)
@@ -549,6 +555,10 @@ class _Resolver:
                 self._error_of([*owners, *drafts], "mac_twice", mac=text,
                                first=first, second=variable)
 
+        ours = {link.name for draft in self.drafts.values() for link in draft.links}
+        for name, text in self.host_macs.items():
+            if name not in ours and name not in self.bridges:
+                given.setdefault(text, (f"interface {name} of the host", []))
         for bridge in self.bridges.values():
             if bridge.mac:
                 give(bridge.mac, f"vimage_bridge_{names.variable(bridge.name)}_mac",
