@@ -41,7 +41,7 @@ NOT_PACKED = {"build", "__pycache__"}
 GUEST_SCRIPT = """\
 cd /var/tmp/vimage || exit 2
 VIMAGE_TEST_PARENTS="em0 vtnet1"
-export VIMAGE_TEST_PARENTS
+export VIMAGE_TEST_PARENTS {settings}
 rm -rf build/tests
 sh tests/freebsd/guest.sh "$@"
 status=$?
@@ -51,6 +51,9 @@ uname -a >build/tests/uname
 tar -cf /dev/vtbd2 -C build/tests .
 exit $status
 """
+
+#: How often the long tests repeat here; by hand on a host they repeat in full.
+REPETITIONS = {"VIMAGE_TEST_CYCLES": "3", "VIMAGE_TEST_KILLS": "5", "VIMAGE_TEST_PINGS": "300"}
 
 #: A kernel that has given up says one of these.
 PANIC = re.compile(rb"\npanic: [^\n]*|\nKDB: enter: [^\n]*|\ndb> ")
@@ -115,10 +118,19 @@ def pack_tree(disk: Path) -> None:
         for path in tree_files():
             tar.add(path, arcname=str(path.relative_to(ROOT)), recursive=False,
                     filter=owned_by_root)
+        text = guest_script().encode()
         script = tarfile.TarInfo("run-in-guest.sh")
-        script.size = len(GUEST_SCRIPT)
+        script.size = len(text)
         script.mtime = int(time.time())
-        tar.addfile(script, io.BytesIO(GUEST_SCRIPT.encode()))
+        tar.addfile(script, io.BytesIO(text))
+
+
+def guest_script() -> str:
+    """With the repetitions that the long tests are to make: as many as the caller's
+    environment says, else few."""
+    settings = " ".join(f"{name}={shlex.quote(os.environ.get(name, few))}"
+                        for name, few in REPETITIONS.items())
+    return GUEST_SCRIPT.replace("{settings}", settings)
 
 
 def owned_by_root(info: tarfile.TarInfo) -> tarfile.TarInfo:
