@@ -208,6 +208,15 @@ def test_the_service_ends_when_the_package_goes(package_script):
     assert package_script("pkg-deinstall", "DEINSTALL") == ["stop --service-only"]
 
 
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="needs shellcheck")
+@pytest.mark.parametrize("script, shell", [
+    ("pkg-install", "sh"), ("pkg-deinstall", "sh"), ("periodic/daily/470.status-vimage", "sh"),
+    (f"share/{SHELLS[0]}", "bash")])
+def test_shellcheck(script, shell):
+    done = run("shellcheck", "-s", shell, ROOT / script)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_newsyslog_line():
     line, = (line for line in (ROOT / "newsyslog.conf.d/vimage.conf").read_text().splitlines()
              if not line.startswith("#"))
