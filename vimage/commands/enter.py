@@ -54,13 +54,14 @@ def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) 
         from vimage.kernel.freebsd.console import console
 
         return console(jid, argv, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")})
-    from vimage.kernel.freebsd.enter import enter_and_exec
+    from vimage.kernel.freebsd.enter import execute
 
-    # This process has one thread and nothing more to do: it becomes the command.
     sys.stdout.flush()
-    failed = enter_and_exec(jid, argv, ENVIRONMENT)
-    raise VimageError("command_not_started", what=name, command=argv[0],
-                      why=failed.strerror) from failed
+    try:
+        return execute(jid, argv, ENVIRONMENT)
+    except OSError as error:
+        raise VimageError("command_not_started", what=name, command=argv[0],
+                          why=error.strerror) from error
 
 
 def running_jail(context: Context, name: str) -> int:
