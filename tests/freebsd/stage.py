@@ -50,11 +50,18 @@ def service(*words: str, timeout: float = 600) -> subprocess.CompletedProcess[st
                           text=True, capture_output=True, timeout=timeout)
 
 
+def running() -> list[str]:
+    """The vimages that have a record."""
+    return [path.stem for path in (STATE / "vimages").glob("*.json")]
+
+
 def stop_service() -> None:
     """Stop all vimages and the service, and wait until its processes have ended."""
     pids = [path.read_text().strip() for path in STATE.glob("*.pid")]
-    service("onestop")
-    vimage("--without-service", "stop")
+    if pids or running():
+        service("onestop")
+    if running():
+        vimage("--without-service", "stop")
     if pids:
         sh(f"pwait -t 30 {' '.join(pids)}", check=False)
 

@@ -29,6 +29,7 @@ class Case:
     before: str = ":"
     after: str = ":"
     good_is_ready: bool = True
+    alone: bool = False  # without the service, which would have made its own directory
 
 
 CASES = {
@@ -102,12 +103,12 @@ CASES = {
                "mkdir /var/run/vimage/vimages /var/run/vimage/shared /var/run/vimage/aside "
                "/var/run/vimage/returning; touch /var/run/vimage/lock; "
                "dd if=/dev/zero of=/var/run/vimage/full bs=512 2>/dev/null; :",
-        after="umount /var/run/vimage", good_is_ready=False),
+        after="umount /var/run/vimage", good_is_ready=False, alone=True),
 }
 
 
 @pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest, clean_host: None) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest, served_host: None) -> Iterator[Case]:
     root = stage.make_root("r")
     case = CASES[request.param]
     stage.configure(f"""
@@ -120,17 +121,20 @@ vimage_good_bridges="{stage.parents()[0]}"
 vimage_a_rootdir="{root}"
 """ + case.configuration.replace("PARENT", stage.parents()[0]) + "\n")
     yield case
-    stage.vimage("--without-service", "stop")
+    if stage.running():
+        stage.vimage("stop", *stage.running())
     stage.remove_root("r")
 
 
 def test_the_line_and_the_host(case: Case) -> None:
+    alone = ("--without-service",) * case.alone
     stage.sh(case.before)
     try:
         before = stage.look()
-        started = stage.vimage("--without-service", "start")
+        started = stage.vimage(*alone, "start")
         ready = "good ready" in started.stdout
-        stage.vimage("--without-service", "stop")
+        if stage.running():
+            stage.vimage(*alone, "stop", *stage.running())
         after = stage.look()
     finally:
         stage.sh(case.after)
@@ -143,18 +147,18 @@ def test_the_line_and_the_host(case: Case) -> None:
     assert difference(before, after) == []
 
 
-def test_named_with_an_error_nothing_is_touched(clean_host: None) -> None:
+def test_named_with_an_error_nothing_is_touched(served_host: None) -> None:
     stage.configure("""
         vimage_list="a"
         vimage_a_rootdir="/"
         vimage_a_bridges="nosuch0"
         """)
     before = stage.look()
-    assert stage.vimage("--without-service", "start", "a").returncode == 2
+    assert stage.vimage("start", "a").returncode == 2
     assert difference(before, stage.look()) == []
 
 
-def test_two_vimages_on_one_root_each_with_devfs(clean_host: None) -> None:
+def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
     root = stage.make_root("r")
     stage.configure(f"""
         vimage_list="a b"
@@ -165,12 +169,12 @@ def test_two_vimages_on_one_root_each_with_devfs(clean_host: None) -> None:
         vimage_b_rootdir="{root}"
         """)
     before = stage.look()
-    started = stage.vimage("--without-service", "start")
+    started = stage.vimage("start")
     assert (started.stderr, started.returncode) == ("", 0)
     assert stage.sh("mount -p").count(f"{root}/dev\t") == 1
-    stage.vimage("--without-service", "stop", "a")
+    stage.vimage("stop", "a")
     assert stage.sh("mount -p").count(f"{root}/dev\t") == 1
-    stage.vimage("--without-service", "stop", "b")
+    stage.vimage("stop", "b")
     assert difference(before, stage.look()) == []
     stage.remove_root("r")
 
@@ -187,7 +191,7 @@ time.sleep(1000)
 """
 
 
-def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(clean_host: None) -> None:
+def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(served_host: None) -> None:
     root = stage.make_root("r")
     stage.configure(f"""
         vimage_list="a"
@@ -201,7 +205,7 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(clean_host: None)
         vimage_a_addr0="10.9.0.2/24"
         """)
     before = stage.look()
-    assert stage.vimage("--without-service", "start").returncode == 0
+    assert stage.vimage("start").returncode == 0
     with subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE,
                           text=True) as peer:
         assert peer.stdout is not None and peer.stdout.readline() == "listening\n"
@@ -209,7 +213,7 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(clean_host: None)
                               stdin=subprocess.PIPE):
             assert peer.stdout.readline() == "connected\n"
             begun = time.monotonic()
-            stopped = stage.vimage("--without-service", "stop")
+            stopped = stage.vimage("stop", "a")
             assert time.monotonic() - begun < 300  # the kernel's own way takes 600
         peer.kill()
     assert (stopped.stderr, stopped.returncode) == ("", 0)
@@ -217,7 +221,7 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(clean_host: None)
     stage.remove_root("r")
 
 
-def test_an_interface_renamed_by_the_jails_root(clean_host: None) -> None:
+def test_an_interface_renamed_by_the_jails_root(served_host: None) -> None:
     root = stage.make_root("r")
     parent = stage.parents()[0]
     stage.configure(f"""
@@ -229,9 +233,9 @@ def test_an_interface_renamed_by_the_jails_root(clean_host: None) -> None:
         vimage_a_bridges="{parent}"
         """)
     before = stage.look()
-    stage.vimage("--without-service", "start")
+    stage.vimage("start")
     stage.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
-    stopped = stage.vimage("--without-service", "stop")
+    stopped = stage.vimage("stop", "a")
     assert (stopped.stderr, stopped.returncode) == ("", 0)
     assert difference(before, stage.look()) == []
     stage.remove_root("r")

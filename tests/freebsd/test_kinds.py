@@ -12,24 +12,23 @@ from tests.freebsd.host_tools import difference
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest, clean_host: None) -> Iterator[str]:
+def names(request: pytest.FixtureRequest, served_host: None) -> Iterator[list[str]]:
     parent, other = stage.parents()
     root = stage.make_root("r")
-    for line in variables(request.param, root=str(root), parent=parent, other=other).items():
-        text = stage.CONFIGURATION.read_text() if stage.CONFIGURATION.exists() else ""
-        stage.configure(text + '{}="{}"\n'.format(*line))
-    text = stage.CONFIGURATION.read_text()
-    stage.configure(text + 'vimage_fstab="/etc/fstab.r"\n')
-    yield request.param
-    stage.vimage("--without-service", "stop")
+    found = variables(request.param, root=str(root), parent=parent, other=other)
+    stage.configure("".join(f'{name}="{value}"\n' for name, value in found.items())
+                    + 'vimage_fstab="/etc/fstab.r"\n' * (found.get("vimage_a_rootdir") != "/"))
+    yield found["vimage_list"].split()
+    if stage.running():
+        stage.vimage("stop", *stage.running())
     stage.remove_root("r")
 
 
-def test_up_and_down(kind: str) -> None:
+def test_up_and_down(names: list[str]) -> None:
     before = stage.look()
-    started = stage.vimage("--without-service", "start")
+    started = stage.vimage("start")
     assert (started.returncode, started.stderr) == (0, "")
     assert difference(before, stage.look()) != []
-    stopped = stage.vimage("--without-service", "stop")
+    stopped = stage.vimage("stop", *names)
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert difference(before, stage.look()) == []
