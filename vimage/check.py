@@ -53,7 +53,8 @@ def load_modules(kernel: Kernel) -> None:
         try:
             kernel.kld_load(module)
         except OSError as error:
-            raise VimageError("module_missing", module=module, why=error.strerror) from error
+            raise VimageError("module_missing", module=module,
+                              why=os.strerror(error.errno or 0)) from error
 
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
@@ -166,7 +167,8 @@ def _mounts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
                          value=vimage.devfs_ruleset)
     try:
         lines = (read_fstab(kernel, vimage.fstab, vimage.rootdir, 0)
-                 if vimage.fstab and vimage.rootdir != "/" else [])
+                 if vimage.fstab and vimage.rootdir != "/"
+                 and os.path.isdir(kernel.path(vimage.rootdir)) else [])
     except VimageError as error:
         yield Problem(error.problem.key, error.problem.fields, vimage.name)
         return

@@ -274,7 +274,7 @@ class Engine:
         try:
             self.tools.journal.write(record)
         except VimageError as error:
-            self.tools.log.warning("%s", error)
+            self.tools.log.info("%s", error)
         return []
 
 

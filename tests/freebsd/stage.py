@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import textwrap
+import time
 from pathlib import Path
 
 from tests.freebsd import host_tools
@@ -16,8 +17,8 @@ CONFIGURATION = Path("/etc/rc.conf.d/vimage")
 STATE = Path("/var/run/vimage")
 JAILS = Path("/var/tmp/vimage-tests")
 
-#: What devd(8) runs for a moment when a parent's link comes up.
-DEVD = r"rc\.d/dhclient|pccard_ether|rc\.d/netif quietstart|^dhclient:"
+#: What devd(8) runs when a parent's link comes up.
+DEVD = r"quietstart|pccard_ether"
 
 #: Parts of the host that a jail root borrows, read-only.
 BORROWED = ("bin", "sbin", "lib", "libexec", "usr")
@@ -132,6 +133,13 @@ def pings(jail: str, address: str, count: int = 3) -> bool:
 
 
 def look() -> host_tools.Snapshot:
-    """The host as its own tools tell it, state files of vimage included."""
+    """The host as its own tools tell it, state files of vimage included.
+
+    First what devd(8) has begun is let come to its end: a parent's link that comes up has
+    it run some scripts for a moment.
+    """
+    deadline = time.monotonic() + 60
+    while sh(f"pgrep -f '{DEVD}'", check=False) and time.monotonic() < deadline:
+        time.sleep(0.2)
     directories = [str(path) for path in (STATE / "vimages", STATE / "shared") if path.is_dir()]
     return host_tools.take(directories, ignore=DEVD)
