@@ -96,7 +96,7 @@ def test_a_name_of_31_characters(host, undo) -> None:
 
 def test_the_socket_node_shut_down_by_somebody(host) -> None:
     own = host.ng_node(".:")
-    assert own.name == f"vimage{os.getpid()}"
+    assert own.name in (f"vimage{os.getpid()}", "")  # "": another socket of this process has it
     host.ng_shutdown(".:")
     again = host.ng_node(".:")
     assert again.id != own.id
