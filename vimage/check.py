@@ -67,6 +67,7 @@ def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
     return [
         *_root(kernel, vimage), *_interfaces(kernel, vimage, configuration, frozenset(shared)),
         *_names(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
+        *_limits(kernel, vimage),
     ]
 
 
@@ -199,6 +200,12 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         yield Problem.of("no_boundary", vimage=vimage.name, warning=True, name=vimage.name)
     elif vimage.exec_start and not _has_shell(kernel, vimage):
         yield Problem.of("no_shell", vimage=vimage.name, name=vimage.name, root=vimage.rootdir)
+
+
+def _limits(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    if vimage.rctl and not _number(kernel, "kern.racct.enable"):
+        yield Problem.of("no_racct", vimage=vimage.name, name=vimage.name,
+                         value=" ".join(vimage.rctl))
 
 
 def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:

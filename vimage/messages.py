@@ -215,6 +215,10 @@ MESSAGES: dict[str, Message] = {
         "ruleset that is loaded (devfs rule showsets)",
         "Mounted with an empty ruleset, devfs would show every disk. service devfs start loads "
         "the rulesets of devfs.rules(5)."),
+    "no_racct": Message(
+        "vimage_{name}_rctl=\"{value}\": the kernel keeps no account of resources; allowed: "
+        "resource rules only with kern.racct.enable=1",
+        "Set kern.racct.enable=1 in loader.conf(5) and reboot the host."),
     "mount_point_of": Message(
         "{name}: mount point {directory}: {why}",
         "The directory is missing or is a symbolic link, which is never followed."),

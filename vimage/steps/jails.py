@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -147,8 +147,11 @@ class Limits(Step):
 
     async def undo(self, work: Work) -> None:
         if self.rctl:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            try:
                 work.kernel.rctl_remove(f"jail:{self.name}:")
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
+                    raise  # there are none, or the kernel keeps no account
 
 
 def cpu_numbers(text: str) -> frozenset[int]:
