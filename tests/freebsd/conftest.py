@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.freebsd import stage
-from tests.freebsd.host_tools import difference
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def clean_host() -> Iterator[None]:
         yield
     finally:
         stage.stop_service()
-        left = difference(before, stage.look())
+        left = stage.left(before)
         stage.CONFIGURATION.unlink(missing_ok=True)
     assert left == []
 
@@ -47,5 +46,5 @@ def served_host(service: None) -> Iterator[None]:
         running = stage.running()
         if running:
             stage.vimage("stop", *running)
-        left = difference(before, stage.look())
+        left = stage.left(before)
     assert left == []

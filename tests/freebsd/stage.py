@@ -133,13 +133,21 @@ def pings(jail: str, address: str, count: int = 3) -> bool:
 
 
 def look() -> host_tools.Snapshot:
-    """The host as its own tools tell it, state files of vimage included.
-
-    First what devd(8) has begun is let come to its end: a parent's link that comes up has
-    it run some scripts for a moment.
-    """
-    deadline = time.monotonic() + 60
-    while sh(f"pgrep -f '{DEVD}'", check=False) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    """The host as its own tools tell it, state files of vimage included."""
     directories = [str(path) for path in (STATE / "vimages", STATE / "shared") if path.is_dir()]
     return host_tools.take(directories, ignore=DEVD)
+
+
+def left(before: host_tools.Snapshot) -> list[str]:
+    """How the host differs from before.
+
+    A process of the host gets half a minute to end: a parent's link that comes up has
+    devd(8) run some scripts, and these their children.
+    """
+    deadline = time.monotonic() + 30
+    while True:
+        lines = host_tools.difference(before, look())
+        ending = all(line.startswith("process ") and "in jail 0," in line for line in lines)
+        if not lines or not ending or time.monotonic() > deadline:
+            return lines
+        time.sleep(0.5)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from tests.freebsd import stage
-from tests.freebsd.host_tools import difference
 
 CYCLES = int(os.environ.get("VIMAGE_TEST_CYCLES", "100"))
 
@@ -49,7 +48,7 @@ def test_cycles_leave_nothing(clean_host: None) -> None:
         stopped = stage.vimage("stop", *names)
         assert (stopped.stderr, stopped.returncode) == ("", 0), f"cycle {cycle}"
     stage.stop_service()
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
     print(f"{CYCLES} cycles")
     stage.remove_root("r")
     stage.remove_root("nano")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import pytest
 
 from tests.freebsd import stage
-from tests.freebsd.host_tools import difference
 
 ROOT = stage.JAILS / "r"
 
@@ -135,7 +134,7 @@ def test_the_line_and_the_host(case: Case) -> None:
         ready = "good ready" in started.stdout
         if stage.running():
             stage.vimage(*alone, "stop", *stage.running())
-        after = stage.look()
+        left = stage.left(before)
     finally:
         stage.sh(case.after)
     ethernet = " ".join(
@@ -144,7 +143,7 @@ def test_the_line_and_the_host(case: Case) -> None:
     expected = case.stderr.replace("ETHERNET", ethernet).replace("ROOT", str(ROOT))
     assert (started.stderr, started.returncode) == (expected, case.status)
     assert ready == case.good_is_ready
-    assert difference(before, after) == []
+    assert left == []
 
 
 def test_named_with_an_error_nothing_is_touched(served_host: None) -> None:
@@ -155,7 +154,7 @@ def test_named_with_an_error_nothing_is_touched(served_host: None) -> None:
         """)
     before = stage.look()
     assert stage.vimage("start", "a").returncode == 2
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
 
 
 def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
@@ -176,7 +175,7 @@ def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
     stage.vimage("stop", "a")
     assert len(mounted.findall(stage.sh("mount -p"))) == 1
     stage.vimage("stop", "b")
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
     stage.remove_root("r")
 
 
@@ -217,7 +216,7 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(served_host: None
         peer.kill()
         stage.sh("pkill -f 'sleep 4321'")
     assert (stopped.stderr, stopped.returncode) == ("", 0)
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
     stage.remove_root("r")
 
 
@@ -237,5 +236,5 @@ def test_an_interface_renamed_by_the_jails_root(served_host: None) -> None:
     stage.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
     stopped = stage.vimage("stop", "a")
     assert (stopped.stderr, stopped.returncode) == ("", 0)
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
     stage.remove_root("r")

@@ -8,7 +8,6 @@ import pytest
 
 from tests.engine.kinds import KINDS, variables
 from tests.freebsd import stage
-from tests.freebsd.host_tools import difference
 
 
 @pytest.fixture(params=KINDS)
@@ -28,7 +27,7 @@ def test_up_and_down(names: list[str]) -> None:
     before = stage.look()
     started = stage.vimage("start")
     assert (started.returncode, started.stderr) == (0, "")
-    assert difference(before, stage.look()) != []
+    assert stage.left(before) != []
     stopped = stage.vimage("stop", *names)
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []

@@ -89,7 +89,7 @@ def test_whole_interfaces_get_their_addresses_back(roots: None) -> None:
         stage.sh(f"jexec w /sbin/ifconfig {other} name gotcha0 mtu 1400")
         stopped = stage.vimage("--without-service", "stop")
         assert (stopped.returncode, stopped.stderr) == (0, "")
-        assert host_tools.difference(before, stage.look()) == []
+        assert stage.left(before) == []
         assert "10.77.0.1" in stage.sh(f"ifconfig {other}")
     finally:
         RC_CONF.write_text(rc_conf)
@@ -132,7 +132,7 @@ def test_a_bridge_shared_with_jng_stays(roots: None) -> None:
             """)
         start()
         stage.vimage("--without-service", "stop")
-        assert host_tools.difference(before, stage.look()) == []
+        assert stage.left(before) == []
     finally:
         stage.sh(f"{jng} shutdown other; ngctl shutdown {parent}bridge:; "
                  f"ngctl msg {parent}: setpromisc 0; ngctl msg {parent}: setautosrc 1; "

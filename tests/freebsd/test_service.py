@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.freebsd import stage
-from tests.freebsd.host_tools import difference, jails, processes
+from tests.freebsd.host_tools import jails, processes
 
 SEED = 20130407
 RUNS = int(os.environ.get("VIMAGE_TEST_KILLS", "300"))
@@ -108,7 +108,7 @@ def test_killed_at_any_instant(mixed: None) -> None:
             if verb not in ("stop", "restart") or name not in names:
                 assert now[name] == process, f"{what}: {name} was not to be touched"
     stage.stop_service()
-    assert difference(before, stage.look()) == []
+    assert stage.left(before) == []
     print(f"seed {SEED}, {RUNS} runs")
 
 

@@ -127,6 +127,10 @@ class Mount(Step):
             os.close(directory)
 
     async def _mount(self, work: Work, directory: int) -> str:
+        if self.source.startswith("/") and not os.path.exists(work.kernel.path(self.source)):
+            # nmount(2) itself would say that the type is invalid.
+            raise VimageError("mount_failed", fstype=self.fstype, directory=self.directory,
+                              why=f"{self.source}: {os.strerror(errno.ENOENT)}")
         try:
             if self.fstype in DIRECT:
                 options = {"from": self.source, **self.options}
