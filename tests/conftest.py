@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import pytest
+
+with contextlib.suppress(ImportError):  # the tests on a FreeBSD host do without it
+    from hypothesis import settings
+
+    # How long a test takes says nothing of the program on a machine that is busy.
+    settings.register_profile("any-speed", deadline=None)
+    settings.load_profile("any-speed")
 
 ON_FREEBSD = sys.platform.startswith("freebsd")
 FREEBSD_TESTS = Path(__file__).parent / "freebsd"
