@@ -32,6 +32,7 @@ def test_cycles_leave_nothing(clean_host: None) -> None:
         vimage_shared_bridges="{parent} {parent}"
         vimage_netboot_rootdir="{root}"
         vimage_netboot_fstab="/etc/fstab.r"
+        vimage_netboot_devfs_enable="YES"
         vimage_netboot_boot="network"
         vimage_netboot_bridges="{parent}"
         vimage_netboot_afterstart_services="lighthouse"
