@@ -37,7 +37,8 @@ _procctl = libc.raw("procctl") if FREEBSD else None
 
 
 def untraceable() -> None:
-    """Nobody, root of a jail included, may trace this process from now on, until it execs."""
+    """No process of a jail, its root included, may trace this one from now on, until it
+    execs (root of the host may: PRIV_DEBUG_DENIED)."""
     if _procctl is not None:
         _procctl(_P_PID, os.getpid(), _PROC_TRACE_CTL, ctypes.addressof(_DISABLE))
 
