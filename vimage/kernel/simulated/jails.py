@@ -87,7 +87,7 @@ def _number(name: str, value: Value) -> int:
 
 
 def _text(name: str, value: Value) -> str:
-    if not isinstance(value, (str, int)):
+    if not isinstance(value, str | int):
         fail_in_words(errno.EINVAL, f"{name}: no value")
     if len(str(value)) > NAME_LIMIT and name != "path":
         fail_in_words(errno.ENAMETOOLONG)
