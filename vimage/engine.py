@@ -7,7 +7,6 @@ each name, in one process at a time (the lock of the journal).
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -304,8 +303,3 @@ def _closure(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> li
     for name in names:
         visit(name, frozenset())
     return list(found)
-
-
-def unprivileged() -> bool:
-    """Whether this process may not do what vimage does."""
-    return os.geteuid() != 0

@@ -114,7 +114,7 @@ class Session:
         unknown = [name for name in names if name not in known]
         if unknown:
             return Answer(NOTHING_TOUCHED, (), tuple(
-                self._unknown(name, known) for name in unknown))
+                unknown_name(name, known) for name in unknown))
         wanted = names or self._stop_order(running, loaded)
         results = await self.engine.stop(wanted, report)
         return Answer(DONE if all(r.ok for r in results) else FAILED, tuple(results))
@@ -164,7 +164,7 @@ class Session:
                 good.append(name)
             else:
                 bad[name] = (loaded.problems_of(name)
-                             or [self._unknown(name, loaded.names)])
+                             or [unknown_name(name, loaded.names)])
         return with_dependencies(good, loaded.configuration.vimages), bad
 
     def _preflight(self, loaded: Loaded, names: Iterable[str]) -> dict[str, list[Problem]]:
@@ -201,11 +201,6 @@ class Session:
         order = {name: index for index, name in enumerate(listed)}
         return sorted(running, key=lambda name: -order.get(name, len(order)))
 
-    @staticmethod
-    def _unknown(name: str, have: Iterable[str]) -> Problem:
-        return Problem.of("unknown_name", vimage=name, name=name,
-                          have=" ".join(sorted(have)) or "none")
-
 
 def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
                  privileged: bool, parallel: int) -> Session:
@@ -226,6 +221,12 @@ def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:
     except PermissionError as error:
         raise VimageError("not_root") from error
     return journal
+
+
+def unknown_name(name: str, have: Iterable[str]) -> Problem:
+    """Nobody knows a vimage of that name; ``have`` are those that are known."""
+    return Problem.of("unknown_name", vimage=name, name=name,
+                      have=" ".join(sorted(have)) or "none")
 
 
 def _flat(problems: dict[str, list[Problem]]) -> Iterable[Problem]:

@@ -10,6 +10,7 @@ from vimage.commands.context import Context
 from vimage.commands.output import complain, show_json
 from vimage.engine import with_dependencies
 from vimage.messages import Problem
+from vimage.session import unknown_name
 from vimage.steps import Step
 from vimage.steps.mounts import Fstab, read_fstab
 
@@ -45,7 +46,7 @@ def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
     vimages = loaded.configuration.vimages
     wanted = names or loaded.configuration.list
     problems = [p for name in wanted if name not in vimages
-                for p in loaded.problems_of(name) or [_unknown(name, loaded.names)]]
+                for p in loaded.problems_of(name) or [unknown_name(name, loaded.names)]]
     good = with_dependencies([n for n in wanted if n in vimages], vimages)
     return [(name, [step.describe() for step in _expanded(
         context, plans.start(vimages[name], loaded.configuration)) if step.describe()])
@@ -64,12 +65,7 @@ def _expanded(context: Context, steps: Iterable[Step]) -> Iterable[Step]:
 def _stop(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
     records = context.journal().records
     wanted = names or list(reversed(records))
-    problems = [_unknown(name, records) for name in wanted if name not in records]
+    problems = [unknown_name(name, records) for name in wanted if name not in records]
     return [(name, [step.describe_undo() for _, step in plans.stop(records[name])
                     if step.describe_undo()])
             for name in wanted if name in records], problems
-
-
-def _unknown(name: str, have: Iterable[str]) -> Problem:
-    return Problem.of("unknown_name", vimage=name, name=name,
-                      have=" ".join(sorted(have)) or "none")
