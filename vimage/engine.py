@@ -193,9 +193,12 @@ class Engine:
         async with self._locks[name]:
             record = self.records[name]
             problems = []
-            for entry, step in plan.stop(record):
-                if any(entry is other for other in entries):
-                    problems += await self._undo_entry(record, entry, step)
+            try:
+                for entry, step in plan.stop(record):
+                    if any(entry is other for other in entries):
+                        problems += await self._undo_entry(record, entry, step)
+            finally:
+                self.tools.release(name)
             try:
                 await self._do_all(record, steps)
                 record.configuration = dict(configuration)
@@ -237,8 +240,11 @@ class Engine:
         """Undo every entry, by rank.  What fails stays in the record for the next try."""
         record.state = STOPPING
         problems = self._save(record) if record.name in self.records else []
-        for entry, step in plan.stop(record):
-            problems += await self._undo_entry(record, entry, step)
+        try:
+            for entry, step in plan.stop(record):
+                problems += await self._undo_entry(record, entry, step)
+        finally:
+            self.tools.release(record.name)
         if record.entries:
             problems += self._save(record)
         else:

@@ -322,6 +322,10 @@ MESSAGES: dict[str, Message] = {
     "not_returned": Message(
         "{interface}: did not come back from the jail (there it is {inside}): {why}",
         "It comes back when the kernel frees the jail."),
+    "interface_moving": Message(
+        "{name}: is not back from the jail, which has gone",
+        "The kernel brings it back when it frees the jail; taking it away before could panic "
+        "the kernel. Stop the vimage again later."),
     "not_renamed": Message(
         "{interface}: cannot get its name {name} back: {why}",
         "Another interface of the host has that name by now."),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vimage.kernel import JailError
+from vimage.kernel import JailError, Kernel
 
 
 @contextlib.contextmanager
@@ -27,3 +27,12 @@ def fails_in_words(number: int, words: str) -> Iterator[None]:
         yield
     assert caught.value.errno == number, caught.value
     assert words in (caught.value.strerror or ""), caught.value
+
+
+def cleared(kernel: Kernel, jid: int, signal: int = 0) -> bool:
+    """Whether no process is left in a jail; those that are get a signal."""
+    hold = kernel.jail_clear(jid, signal)
+    if hold is None:
+        return False
+    hold.close()
+    return True

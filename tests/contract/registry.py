@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from vimage.kernel import Events, Kernel, Process, Processes, Vnet
+from vimage.kernel import Events, Hold, Kernel, Process, Processes, Vnet
 
 F = TypeVar("F", bound=Callable[..., object])
 
-PROTOCOLS = (Kernel, Vnet, Events, Process, Processes)
+PROTOCOLS = (Kernel, Vnet, Hold, Events, Process, Processes)
 #: (operation, errno); None for success.
 Case = tuple[str, int | None]
 

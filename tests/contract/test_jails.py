@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from tests.contract.expect import fails, fails_in_words
+from tests.contract.expect import cleared, fails, fails_in_words
 from tests.contract.registry import contract
 from vimage.kernel import Command
 
@@ -255,41 +255,51 @@ def test_a_held_connection_keeps_a_jail_dying(host):
     assert host.kernel.if_get(name).name == name
 
 
-@contract("jail_tcp_drop", errno.ENOENT)
-@contract("jail_kill", errno.ENOENT)
+@contract("jail_clear", errno.ENOENT)
 def test_nothing_enters_a_dying_jail(host):
     jid = host.jail()
     host.hold_tcp(jid)
     host.kernel.jail_remove(jid)
     with fails(errno.ENOENT):
-        host.kernel.jail_tcp_drop(jid)
-    with fails(errno.ENOENT):
-        host.kernel.jail_kill(jid, 0)
+        host.kernel.jail_clear(jid, 0)
     with fails(errno.ENOENT):
         host.kernel.vnet(jid)
     host.give_up_tcp(jid)
     host.freed(jid)
 
 
-@contract("jail_tcp_drop")
-def test_drop_before_removal(host):
+@contract("jail_clear")
+def test_connections_are_dropped_where_no_process_is(host):
     jid = host.jail()
-    assert host.kernel.jail_tcp_drop(jid) == 0
     host.hold_tcp(jid)
-    assert host.kernel.jail_tcp_drop(jid) >= 1
+    assert cleared(host.kernel, jid)
     host.remove(jid)
 
 
-@contract("jail_tcp_drop", errno.ENOENT)
-@contract("jail_kill", errno.ENOENT)
-def test_kill_and_drop_in_no_jail(host):
-    with fails(errno.ENOENT):
-        host.kernel.jail_tcp_drop(NOBODY)
-    with fails(errno.ENOENT):
-        host.kernel.jail_kill(NOBODY, 15)
+@contract("jail_clear")
+@contract("Hold.close")
+def test_a_hold_keeps_the_interfaces_of_a_removed_jail(host):
+    _, name = host.eiface()
+    jid = host.jail()
+    host.kernel.if_vmove(name, jid)
+    hold = host.kernel.jail_clear(jid, 15)
+    host.kernel.jail_remove(jid)
+    assert host.kernel.jail_get(jid).dying
+    with fails(errno.ENXIO):
+        host.kernel.if_get(name)
+    hold.close()
+    hold.close()
+    host.freed(jid)
+    assert host.kernel.if_get(name).name == name
 
 
-@contract("jail_kill")
+@contract("jail_clear", errno.ENOENT)
+def test_no_jail_is_no_jail_to_clear(host):
+    with fails(errno.ENOENT):
+        host.kernel.jail_clear(NOBODY, 15)
+
+
+@contract("jail_clear")
 def test_kill_reaches_every_process_of_the_jail_and_no_other(host):
     jid, other = host.jail(), host.jail()
 
@@ -297,8 +307,8 @@ def test_kill_reaches_every_process_of_the_jail_and_no_other(host):
         start = host.processes.start
         mine = [await start(Command(["/bin/sleep", "1000"], jid)) for _ in range(2)]
         alien = await start(Command(["/bin/sleep", "1000"], other))
-        assert host.kernel.jail_kill(jid, 0) is True
-        assert host.kernel.jail_kill(jid, 15) is True
+        assert not cleared(host.kernel, jid)
+        assert not cleared(host.kernel, jid, 15)
         ended = [await process.wait() for process in mine]
         assert host.kernel.jail_of(alien.id.pid) == other
         alien.kill(9)
@@ -307,8 +317,8 @@ def test_kill_reaches_every_process_of_the_jail_and_no_other(host):
     assert host.run(main()) == ([128 + 15, 128 + 15], 128 + 9)
 
 
-@contract("jail_kill")
+@contract("jail_clear")
 def test_kill_where_there_is_no_process(host):
     jid = host.jail()
-    assert host.kernel.jail_kill(jid, 0) is False
-    assert host.kernel.jail_kill(jid, 9) is False
+    assert cleared(host.kernel, jid)
+    assert cleared(host.kernel, jid, 9)

@@ -126,4 +126,4 @@ def test_what_was_started_runs_on(host):
     processes.close()
     assert host.kernel.process(started.pid) == started
     assert host.kernel.jail_of(started.pid) == jid
-    assert host.kernel.jail_kill(jid, 9) is True
+    assert host.kernel.jail_clear(jid, 9) is None

@@ -25,7 +25,7 @@ CHANGING = frozenset((
     "ng_ether_set",
     "if_rename", "if_set_flags", "if_set_mtu", "if_set_mac", "if_set_caps", "if_vmove",
     "if_reclaim",
-    "jail_create", "jail_update", "jail_remove", "jail_kill", "jail_tcp_drop", "jail_cpus",
+    "jail_create", "jail_update", "jail_remove", "jail_clear", "jail_cpus",
     "rctl_add", "rctl_remove",
     "mount", "unmount",
     "process_signal",
@@ -41,7 +41,7 @@ LOOKING = frozenset((
     "jail_get", "jail_list",
     "open_directory", "filesystem_of", "mounts", "devfs_ruleset_rules",
     "events", "peer", "process", "jail_of",
-    "Vnet.interfaces", "Vnet.close",
+    "Vnet.interfaces", "Vnet.close", "Hold.close",
     "Events.fileno", "Events.watch_process", "Events.watch_jail", "Events.read", "Events.close",
     "Process.wait", "Processes.close",
 ))
@@ -102,7 +102,8 @@ class Faults:
 
 
 #: Operations whose result is to be wrapped as well.
-_WRAPPED = {"vnet": "Vnet.", "events": "Events.", "Processes.start": "Process."}
+_WRAPPED = {"vnet": "Vnet.", "jail_clear": "Hold.", "events": "Events.",
+            "Processes.start": "Process."}
 
 
 class Faulty:
@@ -140,7 +141,7 @@ class Faulty:
         if chosen:
             self.faults.die()
         prefix = _WRAPPED.get(name)
-        return Faulty(result, self.faults, prefix) if prefix else result
+        return Faulty(result, self.faults, prefix) if prefix and result is not None else result
 
 
 def _show(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -153,9 +153,9 @@ def test_a_program_that_ignores_a_signal(kernel, jail):
         process = await SimulatedProcesses(kernel).start(Command(["/stubborn"], jail))
         await asyncio.sleep(1)
         process.kill(15)
-        kernel.jail_kill(jail, 15)
+        kernel.jail_clear(jail, 15)
         await asyncio.sleep(1)
-        alive = kernel.jail_kill(jail, 0)
+        alive = kernel.jail_clear(jail, 0) is None
         process.kill(9)
         return alive, await process.wait()
 

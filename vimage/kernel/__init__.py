@@ -140,6 +140,13 @@ class ProcessId:
     start: str  # "seconds.microseconds" of the kernel (ki_start)
 
 
+class Hold(Protocol):
+    """Keeps a VNET from being freed."""
+
+    def close(self) -> None:
+        """Let go of it.  A second time does nothing."""
+
+
 class Vnet(Protocol):
     """Sockets opened inside one VNET, for use from outside it.
 
@@ -374,10 +381,13 @@ class Kernel(Protocol):
         """jail_remove(2): its processes get SIGKILL; interfaces come back when the
         VNET is freed.  Errors: ENOENT no such jail."""
 
-    def jail_kill(self, jid: int, signal: int) -> bool:
-        """Send a signal (0: only ask) to every process of the jail, from inside it
-        (kill(2) with -1).  True when there was one.  Errors: ENOENT no such jail, or a
-        dying one: nothing enters it."""
+    def jail_clear(self, jid: int, signal: int) -> Hold | None:
+        """Send a signal (0: only look) to every process of the jail, from inside it
+        (kill(2) with -1); None when there was one.  Where there is none, drop every TCP
+        connection of its VNET (sysctl net.inet.tcp.drop) and hold the VNET: whoever removes
+        the jail, its interfaces stay where they are until the hold is closed.
+
+        Errors: ENOENT no such jail, or a dying one: nothing enters it."""
 
     def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
         """Run the jail's processes on these CPUs only (cpuset_setaffinity(2),
@@ -394,10 +404,6 @@ class Kernel(Protocol):
 
         Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account.
         """
-
-    def jail_tcp_drop(self, jid: int) -> int:
-        """Drop every TCP connection of the jail's VNET (sysctl net.inet.tcp.drop);
-        returns how many.  Errors: ENOENT no such jail, or a dying one: drop them before its end."""
 
     # -- mounts -----------------------------------------------------------------------
 

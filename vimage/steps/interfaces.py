@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +15,6 @@ from vimage.kernel import Iff, Interface, Kernel, NgNode
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
 from vimage.steps.bridges import bridge_key, by_id, node_at
-from vimage.steps.commands import jail_lives
 from vimage.steps.work import Work
 
 #: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
@@ -22,6 +22,9 @@ EIFACE_MTU = 1500
 
 #: Seconds that devd(8) may take to hear of an interface that came back.
 DEVD_WITHIN = 5.0
+
+#: Seconds that the kernel may take from forgetting a jail to having its interfaces back.
+DESTROYED_WITHIN = 5.0
 
 _FRESH = re.compile(r"ngeth\d+")
 
@@ -82,9 +85,28 @@ class Eiface(Step):
             return work.kernel.ng_node(f"{bridge}link{link}")
 
     async def undo(self, work: Work) -> None:
+        """Where somebody else removes the jail, the kernel moves its interfaces back to the
+        host.  An interface whose node is shut down meanwhile it frees while it is in use (a
+        panic on 13.2: ``if_detach`` does not find it, ``vnet_if_return`` has it).  So either the
+        VNET is held, or the interface has to have come back.
+        """
         node = self.find(work.kernel, work.facts)
-        if node is not None:
-            work.kernel.ng_shutdown(by_id(node.id))
+        if node is None:
+            return
+        path = by_id(node.id)
+        if not work.holds():
+            name = work.kernel.ng_eiface_ifname(path)
+            if await _back_on_host(lambda: self._on_host(work, name), DESTROYED_WITHIN) is None:
+                raise VimageError("interface_moving", name=self.name)
+        work.kernel.ng_shutdown(path)
+
+    @staticmethod
+    def _on_host(work: Work, name: str) -> Interface | None:
+        with contextlib.suppress(OSError):
+            found = work.kernel.if_get(name)
+            if found.driver == work.facts.get("driver", found.driver):
+                return found
+        return None
 
     def find(self, kernel: Kernel, facts: Facts) -> NgNode | None:
         """Our node, if it is there."""
@@ -138,8 +160,9 @@ class Whole(Step):
         kernel = work.kernel
         driver = work.facts["driver"]
         try:
-            self._bring_back(work, driver)
-            found = _by_driver(kernel.if_list(), driver)
+            in_jail = self._bring_back(work, driver)
+            found = await _back_on_host(lambda: _by_driver(kernel.if_list(), driver),
+                                        0.0 if in_jail else DESTROYED_WITHIN)
             if found is None:
                 work.tools.log.warning("%s: %s (%s) has gone", work.name, self.name, driver)
                 return
@@ -167,15 +190,15 @@ class Whole(Step):
         with contextlib.suppress(OSError):
             os.unlink(marker)
 
-    def _bring_back(self, work: Work, driver: str) -> None:
-        """Out of the jail, whatever its root has called it."""
-        if not jail_lives(work):
-            return
+    def _bring_back(self, work: Work, driver: str) -> bool:
+        """Out of the jail, whatever its root has called it.  False: the jail has gone."""
+        if not work.holds():
+            return False
         vnet = work.kernel.vnet(work.jid)
         try:
             inside = _by_driver(vnet.interfaces(), driver)
             if inside is None:
-                return
+                return True
             if inside.name != self.name:
                 with contextlib.suppress(OSError):
                     vnet.rename(inside.name, self.name)
@@ -190,6 +213,7 @@ class Whole(Step):
         except OSError as error:
             raise VimageError("not_returned", interface=self.name, inside=inside.name,
                               why=error.strerror) from error
+        return True
 
     def _restore(self, kernel: Kernel, facts: Facts) -> None:
         """MAC, MTU, capabilities and flags as they were."""
@@ -214,6 +238,16 @@ def _devd_runs(kernel: Kernel) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+async def _back_on_host(find: Callable[[], Interface | None],
+                        within: float) -> Interface | None:
+    """An interface that the kernel brings back, looked for during ``within`` seconds."""
+    waited = 0.0
+    while (found := find()) is None and waited < within:
+        await asyncio.sleep(0.05)
+        waited += 0.05
+    return found
 
 
 def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:

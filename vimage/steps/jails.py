@@ -11,11 +11,7 @@ from typing import ClassVar
 from vimage.kernel import Jail as KernelJail
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
-from vimage.steps.commands import jail_lives
-from vimage.steps.work import Work
-
-#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
-FREED_WITHIN = 15.0
+from vimage.steps.work import FREED_WITHIN, Work
 
 Parameters = dict[str, str | int | bool | None]
 
@@ -51,12 +47,13 @@ class Jail(Step):
         work.note(jid=jid)
 
     async def undo(self, work: Work) -> None:
+        work.release()
         jail = self._find(work)
         if jail is None:
             return
         if not jail.dying:
             work.kernel.jail_remove(jail.jid)
-        await self._freed(work, jail.jid)
+        await freed(work, jail.jid)
 
     def _find(self, work: Work) -> KernelJail | None:
         """Our jail, also when only the intent to make it is known."""
@@ -66,19 +63,22 @@ class Jail(Step):
             return None
         return jail if jail.name == self.name else None
 
-    async def _freed(self, work: Work, jid: int) -> None:
-        """Wait until the kernel has freed it: only then are its interfaces and root free."""
-        pause, waited = 0.005, 0.0
-        while waited < FREED_WITHIN:
-            try:
-                if work.kernel.jail_get(jid).name != self.name:
-                    return
-            except FileNotFoundError:
+async def freed(work: Work, jid: int) -> None:
+    """Wait until the kernel has freed the jail: only then are its interfaces and root free.
+
+    Raises VimageError("jail_dying").
+    """
+    pause, waited = 0.005, 0.0
+    while waited < FREED_WITHIN:
+        try:
+            if work.kernel.jail_get(jid).name != work.name:
                 return
-            await asyncio.sleep(pause)
-            waited += pause
-            pause = min(2 * pause, 0.5)
-        raise VimageError("jail_dying", name=self.name, jid=jid, seconds=f"{FREED_WITHIN:g}")
+        except FileNotFoundError:
+            return
+        await asyncio.sleep(pause)
+        waited += pause
+        pause = min(2 * pause, 0.5)
+    raise VimageError("jail_dying", name=work.name, jid=jid, seconds=f"{FREED_WITHIN:g}")
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,29 @@ class Occupants(Step):
         work.record.entries.append(work.entry)
 
     async def undo(self, work: Work) -> None:
-        if not jail_lives(work):
+        if not work.jid:
             return
-        if await _alive_after(work, signal.SIGTERM, self.stop_timeout):
-            await _alive_after(work, signal.SIGKILL, 5.0)
-        work.kernel.jail_tcp_drop(work.jid)
+        try:
+            if not await _cleared(work, signal.SIGTERM, self.stop_timeout):
+                await _cleared(work, signal.SIGKILL, 5.0)
+        except FileNotFoundError:  # removed behind our back
+            await freed(work, work.jid)
 
 
-async def _alive_after(work: Work, number: int, timeout: float) -> bool:
-    """Signal every process of the jail; True when some are left after ``timeout`` seconds."""
+async def _cleared(work: Work, number: int, timeout: float) -> bool:
+    """Signal every process of the jail; False when some are left after ``timeout`` seconds.
+
+    From then on the VNET is held: see ``Eiface.undo``.
+    """
     pause, waited = 0.01, 0.0
-    alive = work.kernel.jail_kill(work.jid, number)
-    while alive and waited < timeout:
+    hold = work.kernel.jail_clear(work.jid, number)
+    while hold is None and waited < timeout:
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-        alive = work.kernel.jail_kill(work.jid, 0)
-    return alive
+        hold = work.kernel.jail_clear(work.jid, 0)
+    work.hold(hold)
+    return hold is not None
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ from typing import Any
 
 from vimage.holders import Holders
 from vimage.journal import Entry, Facts, Journal, Record
-from vimage.kernel import Command, Kernel, Process, Processes
+from vimage.kernel import Command, Hold, Kernel, Process, Processes
 from vimage.messages import VimageError
 
 #: Seconds between TERM and KILL for a command that outlives its timeout.
 GRACE = 2.0
+
+#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
+FREED_WITHIN = 15.0
 
 #: What a clean environment holds (login.conf(5) gives root the same PATH).
 ENVIRONMENT = {
@@ -37,6 +40,14 @@ class Tools:
     log: logging.Logger
     #: The processes of ``command`` that this process started itself.
     started: dict[str, Process] = field(default_factory=dict)
+    #: The VNETs that are held while something is taken out of them.
+    holds: dict[str, Hold] = field(default_factory=dict)
+
+    def release(self, name: str) -> None:
+        """Hold the VNET of a vimage no longer."""
+        hold = self.holds.pop(name, None)
+        if hold is not None:
+            hold.close()
 
 
 @dataclass(slots=True)
@@ -82,6 +93,27 @@ class Work:
     def note(self, **facts: Any) -> None:
         """Remember what came of it.  Written with the next intent."""
         self.entry.facts.update(facts)
+
+    # -- the VNET -----------------------------------------------------------------------------
+
+    def hold(self, hold: Hold | None) -> None:
+        """Keep the VNET of this vimage from being freed, until ``release``."""
+        if hold is not None:
+            self.release()
+            self.tools.holds[self.name] = hold
+
+    def holds(self) -> bool:
+        """Whether its VNET is there and is held; takes hold of it if need be."""
+        if self.name not in self.tools.holds and any(e.kind == "jail" for e in self.record.entries):
+            with contextlib.suppress(FileNotFoundError):
+                # Of a jail that was only begun the number is not known.
+                jid = self.jid or self.kernel.jail_get(self.name).jid
+                self.hold(self.kernel.vnet(jid))
+        return self.name in self.tools.holds
+
+    def release(self) -> None:
+        """Hold it no longer."""
+        self.tools.release(self.name)
 
     # -- shared things ----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from vimage.kernel.freebsd.events import KernelEvents
 from vimage.kernel.freebsd.helper import Helper
 from vimage.kernel.freebsd.interface import Interfaces
 from vimage.kernel.freebsd.libc import cut, libc
-from vimage.kernel.freebsd.vnet import HelperVnet
+from vimage.kernel.freebsd.vnet import Descriptors, HelperVnet
 
 
 if TYPE_CHECKING:
@@ -169,13 +169,9 @@ class FreeBSD:
     def jail_remove(self, jid: int) -> None:
         jails.remove(jid)
 
-    def jail_kill(self, jid: int, signal: int) -> bool:
-        value, _ = self.helper.enter(jid, "kill", int(signal))
-        return bool(value)
-
-    def jail_tcp_drop(self, jid: int) -> int:
-        value, _ = self.helper.enter(jid, "tcp_drop")
-        return int(value)
+    def jail_clear(self, jid: int, signal: int) -> Descriptors | None:
+        _, fds = self.helper.enter(jid, "clear", int(signal))
+        return Descriptors(fds) if fds else None
 
     def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
         limits.cpus(jid, cpus)

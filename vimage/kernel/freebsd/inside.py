@@ -42,22 +42,21 @@ def interfaces(jid: int, argument: Any) -> Result:
     return interface.everything(), []
 
 
-def kill(jid: int, signal: int) -> Result:
-    """Whether there was a process to signal.  Outside of a jail it would be every process
-    of the host, so the kernel is asked once more."""
+def clear(jid: int, signal: int) -> Result:
+    """Signal every process; where there is none, drop the TCP connections and give a socket.
+
+    Outside of a jail it would be every process of the host, so the kernel is asked once more.
+    """
     if jid <= 0 or struct.unpack("<i", sysctl.read(_JAILED))[0] != 1:
         raise OSError(errno.EPERM, "not inside a jail")
     try:
         os.kill(-1, signal)
     except ProcessLookupError:
-        return False, []
-    return True, []
-
-
-def tcp_drop(jid: int, argument: Any) -> Result:
-    return tcp.drop_all(), []
+        tcp.drop_all()
+        return None, [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, 0).detach()]
+    return None, []
 
 
 WORK: dict[str, Callable[[int, Any], Result]] = {
-    "sockets": sockets, "interfaces": interfaces, "kill": kill, "tcp_drop": tcp_drop,
+    "sockets": sockets, "interfaces": interfaces, "clear": clear,
 }

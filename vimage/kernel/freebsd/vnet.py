@@ -12,6 +12,18 @@ from vimage.kernel.freebsd import ifreq, interface, sockaddr
 from vimage.kernel.freebsd.helper import Helper
 
 
+class Descriptors:
+    """``vimage.kernel.Hold``: a socket belongs to the jail in which it was opened, and the
+    jail is not freed while there is one."""
+
+    def __init__(self, fds: list[int]) -> None:
+        self._fds = fds
+
+    def close(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+
 class HelperVnet:
     """``vimage.kernel.Vnet``.  ioctl(2) acts on the VNET in which its socket was opened."""
 

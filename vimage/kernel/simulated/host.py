@@ -257,12 +257,11 @@ class SimulatedKernel:
         jails.remove(self.state, jid)
 
     @operation
-    def jail_kill(self, jid: int, signal: int) -> bool:
-        return jails.kill(self.state, jid, signal)
-
-    @operation
-    def jail_tcp_drop(self, jid: int) -> int:
-        return jails.tcp_drop(self.state, jid)
+    def jail_clear(self, jid: int, signal: int) -> SimulatedVnet | None:
+        if jails.kill(self.state, jid, signal):
+            return None
+        jails.tcp_drop(self.state, jid)
+        return self.vnet(jid)
 
     @operation
     def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:

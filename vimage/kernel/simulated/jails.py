@@ -279,6 +279,7 @@ def last_task_gone(state: State, jid: int) -> None:
 
 
 def kill(state: State, jid: int, signal: int) -> bool:
+    """Signal every process; whether there was one."""
     tasks = list(state.tasks_in.get(living(state, jid).jid, {}).values())
     for task in tasks:
         if signal and (signal == signals.SIGKILL or signal not in task.ignores):
