@@ -96,9 +96,10 @@ class Engine:
     async def stop(self, names: Iterable[str], report: Report = silent) -> list[Result]:
         """Stop vimages and, before them, those that depend on them."""
         wanted = self.with_dependents(names)
-        after: dict[str, tuple[str, ...]] = {
-            name: tuple(other for other in wanted if name in self._depend(other))
-            for name in wanted}
+        after: defaultdict[str, list[str]] = defaultdict(list)
+        for other in wanted:
+            for name in self._depend(other):
+                after[name].append(other)
         return await self._in_order(wanted, after, report, self.stop_one, need_ok=False)
 
     async def recover(self, report: Report = silent) -> list[Result]:

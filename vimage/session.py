@@ -52,6 +52,11 @@ class Session:
                       Holders(self.journal.records.values()), self.log)
         self.engine = Engine(tools, self.parallel)
 
+    def close(self) -> None:
+        """Let another process act."""
+        self.engine.tools.close()
+        self.journal.close()
+
     def how_many(self, verb: str, loaded: Loaded | None, names: Sequence[str]) -> int:
         """How many vimages an operation is about."""
         if names:

@@ -128,8 +128,8 @@ def xprison(jid: int, state: int, inet: int = 0, inet6: int = 0) -> bytes:
 
 def test_living_jails() -> None:
     raw = xprison(1, 1, 2, 1) + xprison(2, 2) + xprison(7, 1)
-    assert jail.parse_list(raw) == [1, 7]
-    assert jail.parse_list(b"") == []
+    assert jail.parse_list(raw) == {1, 7}
+    assert jail.parse_list(b"") == set()
 
 
 def xtcpcb(flags: int, theirs: int, ours: int, their: bytes, our: bytes) -> bytes:

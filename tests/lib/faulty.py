@@ -36,13 +36,14 @@ CHANGING = frozenset((
 ))
 LOOKING = frozenset((
     "path", "sysctl", "boot_id",
-    "ng_node", "ng_nodes", "ng_hooks", "ng_eiface_ifname", "ng_ether_get", "ng_fingerprint",
+    "ng_node", "ng_nodes", "ng_hooks", "ng_eiface_ifname", "ng_ether_get", "ng_ids",
     "if_get", "if_list", "if_users", "if_caps", "vnet",
     "jail_get", "jail_list",
     "open_directory", "filesystem_of", "mounts", "devfs_ruleset_rules",
     "events", "peer", "process", "jail_of",
     "Vnet.interfaces", "Vnet.close", "Hold.close",
-    "Events.fileno", "Events.watch_process", "Events.watch_jail", "Events.read", "Events.close",
+    "Events.fileno", "Events.watch_process", "Events.watch_jail", "Events.read",
+    "Events.interfaces", "Events.close",
     "Process.wait", "Processes.close",
 ))
 

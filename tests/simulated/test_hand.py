@@ -41,7 +41,7 @@ def test_reboot(kernel, hand, again):
     hand.reboot()
     assert kernel.boot_id() != before
     assert kernel.sysctl("kern.hostuuid") == uuid
-    assert kernel.jail_list() == []
+    assert kernel.jail_list() == set()
     assert [interface.name for interface in again().if_list()] == [
         "em0", "em1", "igb0", "igb1", "vtnet0", "lo0"]
     assert [node for node in kernel.ng_nodes() if node.type == "ether"] == []

@@ -176,8 +176,8 @@ def test_a_jail_that_does_not_persist_goes_with_its_last_process(kernel, jail):
         process = await SimulatedProcesses(kernel).start(
             Command(["/bin/sh", "-c", "sleep 5"], jail))
         kernel.jail_update(jail, {"persist": False})
-        assert kernel.jail_list() == [jail]
+        assert kernel.jail_list() == {jail}
         await process.wait()
 
     run(main())
-    assert kernel.jail_list() == []
+    assert kernel.jail_list() == set()

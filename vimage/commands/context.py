@@ -112,7 +112,7 @@ class Context:
         try:
             yield session
         finally:
-            session.journal.close()
+            session.close()
             self.processes.close()
 
     def run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:

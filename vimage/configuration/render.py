@@ -78,11 +78,18 @@ def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, An
 
 def as_dict(vimage: Vimage) -> dict[str, Any]:
     """A vimage as JSON has it: the fields of `Vimage`."""
-    result: dict[str, Any] = _plain(dataclasses.asdict(vimage))
-    return result
+    return {name: _plain(getattr(vimage, name)) for name in _FIELDS}
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Vimage))
+_LINK_FIELDS = tuple(field.name for field in dataclasses.fields(Link))
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if isinstance(value, Link):
+        return {name: _plain(getattr(value, name)) for name in _LINK_FIELDS}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -208,8 +208,11 @@ class Events(Protocol):
         """EVFILT_JAIL where the kernel has it (15 and newer); nothing elsewhere."""
 
     def read(self) -> list[tuple[str, int]]:
-        """What has happened since: ("process", pid), ("jail", jid), ("interface", 0): an
-        interface of the host came or went (RTM_IFANNOUNCE).  Never waits."""
+        """What has happened since: ("process", pid), ("jail", jid).  Never waits."""
+
+    def interfaces(self) -> bool:
+        """Whether an interface of the host came or went since this was last asked
+        (RTM_IFANNOUNCE).  Nobody is woken for it: vimage itself makes and moves many."""
 
     def close(self) -> None:
         """Close the descriptors.  Never raises."""
@@ -217,6 +220,9 @@ class Events(Protocol):
 
 class Kernel(Protocol):
     """Everything that vimage asks of a FreeBSD kernel, except to run commands."""
+
+    #: Whether making jails and moving interfaces takes real time.
+    sleeps: bool
 
     def path(self, path: str) -> str:
         """Where an absolute path of the host is found by open(2) of this process
@@ -374,7 +380,7 @@ class Kernel(Protocol):
         Errors: ENOENT no such jail.
         """
 
-    def jail_list(self) -> list[int]:
+    def jail_list(self) -> Set[int]:
         """The jids of every living jail (sysctl security.jail.list)."""
 
     def jail_remove(self, jid: int) -> None:
@@ -447,9 +453,8 @@ class Kernel(Protocol):
     def events(self) -> Events:
         """A new watch on what the kernel tells by itself."""
 
-    def ng_fingerprint(self) -> bytes:
-        """Octets that differ when the set of nodes differs (the raw answer to
-        NGM_LISTNODES): cheaper than ``ng_nodes`` when nothing has changed."""
+    def ng_ids(self) -> Set[int]:
+        """The ids of all nodes (NGM_LISTNODES)."""
 
     def peer(self, socket: int) -> tuple[int, int]:
         """(uid, jid) of the process at the other end of a connected unix socket

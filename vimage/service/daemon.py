@@ -77,7 +77,7 @@ class Service:
                 task.cancel()
             await asyncio.gather(watching, *self.failing.values(), return_exceptions=True)
             await self.server.close()
-            self.session.journal.close()
+            self.session.close()
         return self.again
 
     async def _bound_logs(self) -> None:

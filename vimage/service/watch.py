@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from vimage.journal import READY, Record
@@ -25,7 +25,7 @@ class Gone(Protocol):
 
 
 class Watch:
-    """Calls ``gone`` once for each vimage that has lost something it needs."""
+    """Calls ``gone`` for each vimage that has lost something it needs."""
 
     def __init__(self, kernel: Kernel, records: dict[str, Record], gone: Gone,
                  interfaces_changed: Callable[[], None]) -> None:
@@ -33,7 +33,11 @@ class Watch:
         self._records = records
         self._gone = gone
         self._interfaces_changed = interfaces_changed
-        self._nodes = b""
+        # What is watched, and the vimage it belongs to.  What has gone stays here until its
+        # vimage is no longer ready: a look that came at a bad moment is made up for.
+        self._jails: dict[int, str] = {}
+        self._nodes: dict[int, str] = {}
+        self._programs: dict[int, str] = {}
         self._events = kernel.events()
 
     async def run(self) -> None:
@@ -49,50 +53,62 @@ class Watch:
             self._events.close()
 
     def watch(self, record: Record) -> None:
-        """Be told at once, where the kernel can, when this vimage's jail or program ends."""
+        """Look after a vimage that is ready; be told at once, where the kernel can, when its
+        jail or its program ends."""
+        for entry in record.entries:
+            if entry.kind == "eiface":
+                self._nodes[entry.facts["node"]] = record.name
         if record.jid is not None:
+            self._jails[record.jid] = record.name
             self._events.watch_jail(record.jid)
         process = command_of(record)
         if process is not None:
+            self._programs[process.pid] = record.name
             with contextlib.suppress(ProcessLookupError):
                 self._events.watch_process(process.pid)
 
     def look(self) -> None:
         """One look at everything that has no event."""
-        jids = set(self._kernel.jail_list())
-        for record in self._ready():
-            if record.jid not in jids:
-                self._gone(record.name, f"jail {record.jid} has gone")
-        nodes = self._kernel.ng_fingerprint()
-        if nodes != self._nodes:
-            self._nodes = nodes
-            self._look_at_nodes()
-
-    def _look_at_nodes(self) -> None:
-        present = {node.id for node in self._kernel.ng_nodes()}
-        for record in self._ready():
-            for entry in record.entries:
-                if entry.kind == "eiface" and entry.facts.get("node") not in present:
-                    self._gone(record.name, f"node {entry.arguments['name']} has gone")
-                    break
+        if self._events.interfaces():
+            self._interfaces_changed()
+        for jid in self._jails.keys() - self._kernel.jail_list():
+            record = self._ready(self._jails[jid])
+            if record is not None and record.jid == jid:
+                self._gone(record.name, f"jail {jid} has gone")
+            else:
+                del self._jails[jid]
+        for id_ in self._nodes.keys() - self._kernel.ng_ids():
+            record = self._ready(self._nodes[id_])
+            name = None if record is None else _eiface(record, id_)
+            if record is not None and name is not None:
+                self._gone(record.name, f"node {name} has gone")
+            else:
+                del self._nodes[id_]
 
     def _on_event(self) -> None:
         for kind, number in self._events.read():
-            if kind == "interface":
-                self._interfaces_changed()
-            elif kind == "jail":
+            if kind == "jail":
                 self.look()
             elif kind == "process":
                 self._process_ended(number)
 
     def _process_ended(self, pid: int) -> None:
-        for record in self._ready():
-            process = command_of(record)
-            if process is not None and process.pid == pid:
-                self._gone(record.name, "its command has ended", broken=False)
+        record = self._ready(self._programs.pop(pid, ""))
+        process = None if record is None else command_of(record)
+        if record is not None and process is not None and process.pid == pid:
+            self._gone(record.name, "its command has ended", broken=False)
 
-    def _ready(self) -> Iterator[Record]:
-        return (record for record in list(self._records.values()) if record.state == READY)
+    def _ready(self, name: str) -> Record | None:
+        record = self._records.get(name)
+        return record if record is not None and record.state == READY else None
+
+
+def _eiface(record: Record, node: int) -> str | None:
+    """The name of the interface of a vimage that has this node."""
+    for entry in record.entries:
+        if entry.kind == "eiface" and entry.facts.get("node") == node:
+            return str(entry.arguments["name"])
+    return None
 
 
 def command_of(record: Record) -> ProcessId | None:

@@ -94,11 +94,11 @@ class Eiface(Step):
         if node is None:
             return
         path = by_id(node.id)
-        if not work.holds():
+        if not await work.holds():
             name = work.kernel.ng_eiface_ifname(path)
             if await _back_on_host(lambda: self._on_host(work, name), DESTROYED_WITHIN) is None:
                 raise VimageError("interface_moving", name=self.name)
-        work.kernel.ng_shutdown(path)
+        await work.apart(work.kernel.ng_shutdown, path)
 
     @staticmethod
     def _on_host(work: Work, name: str) -> Interface | None:
@@ -130,7 +130,7 @@ class MoveIn(Step):
         return f"move {self.name} into the jail"
 
     async def do(self, work: Work) -> None:
-        work.kernel.if_vmove(self.name, work.jid)
+        await work.apart(work.kernel.if_vmove, self.name, work.jid)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Whole(Step):
         now = work.kernel.if_get(self.name)
         work.intend(driver=now.driver, mac=now.mac, mtu=now.mtu, flags=int(now.flags),
                     caps=int(work.kernel.if_caps(self.name)))
-        work.kernel.if_vmove(self.name, work.jid)
+        await work.apart(work.kernel.if_vmove, self.name, work.jid)
 
     async def undo(self, work: Work) -> None:
         if "driver" not in work.facts:
@@ -160,7 +160,7 @@ class Whole(Step):
         kernel = work.kernel
         driver = work.facts["driver"]
         try:
-            in_jail = self._bring_back(work, driver)
+            in_jail = await self._bring_back(work, driver)
             found = await _back_on_host(lambda: _by_driver(kernel.if_list(), driver),
                                         0.0 if in_jail else DESTROYED_WITHIN)
             if found is None:
@@ -190,13 +190,13 @@ class Whole(Step):
         with contextlib.suppress(OSError):
             os.unlink(marker)
 
-    def _bring_back(self, work: Work, driver: str) -> bool:
+    async def _bring_back(self, work: Work, driver: str) -> bool:
         """Out of the jail, whatever its root has called it.  False: the jail has gone."""
-        if not work.holds():
+        if not await work.holds():
             return False
-        vnet = work.kernel.vnet(work.jid)
+        vnet = await work.visit(work.kernel.vnet, work.jid)
         try:
-            inside = _by_driver(vnet.interfaces(), driver)
+            inside = _by_driver(await work.visit(vnet.interfaces), driver)
             if inside is None:
                 return True
             if inside.name != self.name:
@@ -209,7 +209,7 @@ class Whole(Step):
         with contextlib.suppress(OSError), open(self._marker(work), "x", encoding="ascii"):
             pass
         try:
-            work.kernel.if_reclaim(inside.name, work.jid)
+            await work.apart(work.kernel.if_reclaim, inside.name, work.jid)
         except OSError as error:
             raise VimageError("not_returned", interface=self.name, inside=inside.name,
                               why=error.strerror) from error
@@ -289,7 +289,7 @@ class Addresses(Step):
             f", default route {router}" for router in self.routers)
 
     async def do(self, work: Work) -> None:
-        vnet = work.kernel.vnet(work.jid)
+        vnet = await work.visit(work.kernel.vnet, work.jid)
         try:
             vnet.add_address("lo0", "127.0.0.1/8")
             vnet.set_up("lo0")

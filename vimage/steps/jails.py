@@ -41,7 +41,7 @@ class Jail(Step):
         else:
             raise VimageError("jail_exists", name=self.name)
         work.intend()
-        jid = work.kernel.jail_create({
+        jid = await work.apart(work.kernel.jail_create, {
             "name": self.name, "path": self.path,
             "host.hostname": self.hostname, "vnet": "new", "persist": True, **self.parameters})
         work.note(jid=jid)
@@ -52,7 +52,7 @@ class Jail(Step):
         if jail is None:
             return
         if not jail.dying:
-            work.kernel.jail_remove(jail.jid)
+            await work.apart(work.kernel.jail_remove, jail.jid)
         await freed(work, jail.jid)
 
     def _find(self, work: Work) -> KernelJail | None:
@@ -118,12 +118,12 @@ async def _cleared(work: Work, number: int, timeout: float) -> bool:
     From then on the VNET is held: see ``Eiface.undo``.
     """
     pause, waited = 0.01, 0.0
-    hold = work.kernel.jail_clear(work.jid, number)
+    hold = await work.visit(work.kernel.jail_clear, work.jid, number)
     while hold is None and waited < timeout:
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-        hold = work.kernel.jail_clear(work.jid, 0)
+        hold = await work.visit(work.kernel.jail_clear, work.jid, 0)
     work.hold(hold)
     return hold is not None
 

@@ -7,14 +7,18 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from vimage.apart import Apart
 from vimage.holders import Holders
 from vimage.journal import Entry, Facts, Journal, Record
 from vimage.kernel import Command, Hold, Kernel, Process, Processes
 from vimage.messages import VimageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Seconds between TERM and KILL for a command that outlives its timeout.
 GRACE = 2.0
@@ -42,6 +46,18 @@ class Tools:
     started: dict[str, Process] = field(default_factory=dict)
     #: The VNETs that are held while something is taken out of them.
     holds: dict[str, Hold] = field(default_factory=dict)
+    #: For what sleeps in the kernel, and for what is done inside jails.
+    kernel_apart: Apart = field(init=False)
+    visits_apart: Apart = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kernel_apart = Apart(thread=self.kernel.sleeps)
+        self.visits_apart = Apart(thread=self.kernel.sleeps)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.kernel_apart.close()
+        self.visits_apart.close()
 
     def release(self, name: str) -> None:
         """Hold the VNET of a vimage no longer."""
@@ -94,6 +110,16 @@ class Work:
         """Remember what came of it.  Written with the next intent."""
         self.entry.facts.update(facts)
 
+    # -- calls that take time ---------------------------------------------------------------
+
+    async def apart(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call that sleeps in the kernel."""
+        return await self.tools.kernel_apart(call, *args, **kwargs)
+
+    async def visit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a call for which a process enters the jail."""
+        return await self.tools.visits_apart(call, *args, **kwargs)
+
     # -- the VNET -----------------------------------------------------------------------------
 
     def hold(self, hold: Hold | None) -> None:
@@ -102,13 +128,13 @@ class Work:
             self.release()
             self.tools.holds[self.name] = hold
 
-    def holds(self) -> bool:
+    async def holds(self) -> bool:
         """Whether its VNET is there and is held; takes hold of it if need be."""
         if self.name not in self.tools.holds and any(e.kind == "jail" for e in self.record.entries):
             with contextlib.suppress(FileNotFoundError):
                 # Of a jail that was only begun the number is not known.
                 jid = self.jid or self.kernel.jail_get(self.name).jid
-                self.hold(self.kernel.vnet(jid))
+                self.hold(await self.visit(self.kernel.vnet, jid))
         return self.name in self.tools.holds
 
     def release(self) -> None:

@@ -26,7 +26,6 @@ class KernelEvents:
         self._route = socket.socket(sockaddr.AF_ROUTE, socket.SOCK_RAW, 0)
         self._route.setblocking(False)
         self._route.setsockopt(socket.SOL_SOCKET, _SO_RERROR, 1)
-        self._add(self._route.fileno(), select.KQ_FILTER_READ, 0, 0)
 
     def _add(self, ident: int, filter_: int, flags: int, notes: int) -> None:
         event = select.kevent(ident, filter_, select.KQ_EV_ADD | flags, notes)
@@ -55,13 +54,10 @@ class KernelEvents:
                     found.append(("process", event.ident))
                 elif event.filter == _EVFILT_JAIL:
                     found.append(("jail", event.ident))
-                elif self._announced():
-                    found.append(("interface", 0))
             if len(events) < _MOST:
                 return found
 
-    def _announced(self) -> bool:
-        """Read what the routing socket holds; whether an interface came or went."""
+    def interfaces(self) -> bool:
         announced = False
         while True:
             try:

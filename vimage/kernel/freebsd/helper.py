@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import sys
+import threading
 import time
 from typing import Any
 
@@ -36,11 +37,15 @@ class Helper:
         self.commands: Channel | None = None
         self._sync: Channel | None = None
         self._request = 0
+        self._one = threading.RLock()
 
     def start(self) -> None:
         """Start the helper unless it runs.  Does not wait until it is ready."""
-        if self._sync is not None:
-            return
+        with self._one:
+            if self._sync is None:
+                self._start()
+
+    def _start(self) -> None:
         ours, theirs = zip(*(pair() for _ in (0, 1)), strict=True)
         high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in theirs]
         try:
@@ -54,21 +59,23 @@ class Helper:
 
     def close(self) -> None:
         """Let the helper end, and wait for it.  What it started runs on."""
-        if self._sync is not None and self.commands is not None:
-            self._sync.close()
-            self.commands.close()
-            self._sync = self.commands = None
-        if self.pid:
-            pid, self.pid = self.pid, 0
-            try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
+        with self._one:
+            if self._sync is not None and self.commands is not None:
+                self._sync.close()
+                self.commands.close()
+                self._sync = self.commands = None
+            if self.pid:
+                pid, self.pid = self.pid, 0
+                try:
+                    os.waitpid(pid, 0)
+                except ChildProcessError:
+                    pass
 
     def number(self) -> int:
         """A number for a request."""
-        self._request += 1
-        return self._request
+        with self._one:
+            self._request += 1
+            return self._request
 
     def enter(self, jid: int, work: str, argument: Any = None) -> tuple[Any, list[int]]:
         """Have something done inside a jail (``inside.WORK``); its value and descriptors.
@@ -76,15 +83,16 @@ class Helper:
         Errors: those of the work; ENOENT no such jail; ETIMEDOUT the jail held it up;
         EINTR the jail killed it; EPIPE the helper ended (``HelperGone``).
         """
-        self.start()
-        request = self.number()
-        assert self._sync is not None
-        try:
-            self._sync.send(("enter", request, jid, work, argument))
-            message, fds = self._answer(self._sync, request)
-        except (EOFError, ConnectionError):
-            self.close()
-            raise HelperGone from None
+        with self._one:
+            self.start()
+            request = self.number()
+            assert self._sync is not None
+            try:
+                self._sync.send(("enter", request, jid, work, argument))
+                message, fds = self._answer(self._sync, request)
+            except (EOFError, ConnectionError):
+                self.close()
+                raise HelperGone from None
         if message[0] == "error":
             raise OSError(message[2], f"{work} in jail {jid}: {_words(message[2])}")
         return message[2], fds
@@ -113,8 +121,7 @@ def _words(number: int) -> str:
 
 
 def _threaded() -> bool:
-    threading = sys.modules.get("threading")
-    return threading is not None and threading.active_count() > 1
+    return threading.active_count() > 1
 
 
 def _fork(ends: list[int]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING
 
 from vimage.kernel import (
@@ -34,16 +35,20 @@ if TYPE_CHECKING:
 
 
 class FreeBSD:
-    """``vimage.kernel.Kernel`` on this host.  Its operations are for one thread.
+    """``vimage.kernel.Kernel`` on this host.
+
+    Each thread that calls it gets a netgraph socket of its own.
 
     ``helper`` is the process that enters jails; share it with ``HelperProcesses``.
     Raises OSError ENOSYS where the kernel is not one that is served.
     """
 
+    sleeps = True
+
     def __init__(self, helper: Helper | None = None) -> None:
         libc()
         self.helper = helper or Helper()
-        self._netgraph = ng.Netgraph()
+        self._local = threading.local()
         self._interfaces = Interfaces()
 
     def close(self) -> None:
@@ -51,6 +56,14 @@ class FreeBSD:
         self._netgraph.close()
         self._interfaces.close()
         self.helper.close()
+
+    @property
+    def _netgraph(self) -> ng.Netgraph:
+        try:
+            found: ng.Netgraph = self._local.netgraph
+        except AttributeError:
+            found = self._local.netgraph = ng.Netgraph()
+        return found
 
     def processes(self) -> HelperProcesses:
         """What starts commands, by the same helper."""
@@ -163,7 +176,7 @@ class FreeBSD:
     def jail_get(self, jail: int | str) -> Jail:
         return jails.get(jail)
 
-    def jail_list(self) -> list[int]:
+    def jail_list(self) -> Set[int]:
         return jails.living()
 
     def jail_remove(self, jid: int) -> None:
@@ -207,8 +220,8 @@ class FreeBSD:
     def events(self) -> Events:
         return KernelEvents()
 
-    def ng_fingerprint(self) -> bytes:
-        return bytes(self._netgraph.ask(".:", ng.LISTNODES_))
+    def ng_ids(self) -> Set[int]:
+        return ng.parse_ids(self._netgraph.ask(".:", ng.LISTNODES_))
 
     def peer(self, socket: int) -> tuple[int, int]:
         return procs.peer(socket)

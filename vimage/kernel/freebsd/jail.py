@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -258,22 +258,31 @@ def _has_vnet() -> bool:
     return _numbers("vnet") is not None
 
 
-def living() -> list[int]:
+#: The last answer of security.jail.list and what it said: it is asked for again and again.
+_last: tuple[bytes, Set[int]] = b"", frozenset()
+
+
+def living() -> Set[int]:
     """The jids of ``security.jail.list`` whose state is alive.
 
     The entries are struct xprison, each followed by its IPv4 and IPv6 addresses.
     """
-    return parse_list(sysctl.read(sysctl.oid("security.jail.list"), 64 * _XPRISON))
+    global _last
+    raw, jids = _last
+    new = sysctl.read(sysctl.oid("security.jail.list"), len(raw) + 8 * _XPRISON)
+    if new != raw:
+        _last = new, (jids := parse_list(new))
+    return jids
 
 
-def parse_list(raw: bytes) -> list[int]:
-    jids, offset = [], 0
+def parse_list(raw: bytes) -> set[int]:
+    jids, offset = set(), 0
     while offset + _XPRISON <= len(raw):
         version, jid, state = struct.unpack_from("<iii", raw, offset)
         if version != 3:
             raise OSError(errno.ENOSYS, "struct xprison of this kernel is unknown")
         if state == _ALIVE:
-            jids.append(jid)
+            jids.add(jid)
         inet, inet6 = struct.unpack_from("<II", raw, offset + 1552)
         offset += _XPRISON + 4 * inet + 16 * inet6
     return jids

@@ -151,6 +151,15 @@ def parse_nodes(data: bytes | memoryview) -> list[NgNode]:
     return [parse_node(data, NAMELIST.size + index * NODEINFO.size) for index in range(count)]
 
 
+def parse_ids(data: bytes | memoryview) -> set[int]:
+    """The ids alone of struct namelist."""
+    return {id_ for id_, in _ID.iter_unpack(data[NAMELIST.size:])}
+
+
+#: Of struct nodeinfo, the id.
+_ID = struct.Struct("<64xI4x")
+
+
 def parse_hooks(data: bytes | memoryview) -> list[NgHook]:
     """struct hooklist: a nodeinfo that counts the hooks, then that many linkinfo."""
     return [NgHook(str(ours), NgNode(int(id_), str(name), str(type_), int(hooks)), str(theirs))

@@ -31,7 +31,7 @@ def read(oid: Oid, size: int = 256, new: bytes | None = None) -> bytes:
         length = c_size_t(size)
         try:
             call(mib, len(oid), buffer, ctypes.byref(length), new, len(new or b""))
-            return buffer.raw[:length.value]
+            return ctypes.string_at(buffer, length.value)
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal as signals
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -39,6 +38,8 @@ def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
 
 class SimulatedKernel:
     """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``)."""
+
+    sleeps = False
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = os.fspath(directory)
@@ -249,8 +250,8 @@ class SimulatedKernel:
         return jails.describe(jails.find(self.state, jail))
 
     @operation
-    def jail_list(self) -> list[int]:
-        return [jail.jid for jail in self.state.jails() if not jail.dying]
+    def jail_list(self) -> Set[int]:
+        return {jail.jid for jail in self.state.jails() if not jail.dying}
 
     @operation
     def jail_remove(self, jid: int) -> None:
@@ -322,9 +323,8 @@ class SimulatedKernel:
         return SimulatedEvents(self.state)
 
     @operation
-    def ng_fingerprint(self) -> bytes:
-        listed = [netgraph.describe(self.state, node) for node in self.state.nodes()]
-        return hashlib.sha256(repr(listed).encode()).digest()
+    def ng_ids(self) -> Set[int]:
+        return {node.id for node in self.state.nodes()}
 
     @operation
     def peer(self, socket: int) -> tuple[int, int]:
