@@ -61,6 +61,15 @@ def silent(_: Result) -> None:
     """Report to nobody."""
 
 
+#: What can be known to fail before a vimage is touched.
+Preflight = Callable[[str], Sequence[Problem]]
+
+
+def clear(_: str) -> Sequence[Problem]:
+    """Nothing stands against it."""
+    return ()
+
+
 class Engine:
     """Starts, stops and recovers vimages."""
 
@@ -86,12 +95,21 @@ class Engine:
     # -- several vimages -------------------------------------------------------------------
 
     async def start(self, names: Sequence[str], configuration: Configuration,
-                    report: Report = silent) -> list[Result]:
-        """Start vimages of the configuration and, before them, what they depend on."""
+                    report: Report = silent, preflight: Preflight = clear) -> list[Result]:
+        """Start vimages of the configuration and, before them, what they depend on.
+
+        What ``preflight`` finds keeps a vimage from being touched.
+        """
         wanted = with_dependencies(names, configuration.vimages)
         needs = {name: configuration.vimages[name].depend for name in wanted}
-        return await self._in_order(wanted, needs, report, lambda name: self.start_one(
-            configuration.vimages[name], configuration))
+
+        async def one(name: str) -> Result:
+            problems = preflight(name)
+            if problems:
+                return Result(name, Outcome.LEFT_OUT, tuple(problems))
+            return await self.start_one(configuration.vimages[name], configuration)
+
+        return await self._in_order(wanted, needs, report, one)
 
     async def stop(self, names: Iterable[str], report: Report = silent) -> list[Result]:
         """Stop vimages and, before them, those that depend on them."""
@@ -213,17 +231,31 @@ class Engine:
 
     async def _do_all(self, record: Record, steps: Sequence[Step]) -> None:
         left = deque(steps)
+        foreseen: deque[Entry] = deque()
         while left:
+            foreseen = foreseen or self._foresee(record, left)
             step = left.popleft()
+            entry = foreseen.popleft() if foreseen else Entry(step.kind, step.arguments())
             try:
-                left.extendleft(reversed(await self._do(record, step)))
+                left.extendleft(reversed(await self._do(record, step, entry)))
             except StepFailed as failed:
                 if step.mandatory:
                     raise
                 self.tools.log.warning("%s", failed.problem)
 
-    async def _do(self, record: Record, step: Step) -> list[Step]:
-        entry = Entry(step.kind, step.arguments())
+    def _foresee(self, record: Record, steps: Iterable[Step]) -> deque[Entry]:
+        """One write for the intents of the next steps, as far as they are known already."""
+        entries: deque[Entry] = deque()
+        for step in steps:
+            entry = Entry(step.kind, step.arguments())
+            if not step.foresee(Work(self.tools, record, entry)):
+                break
+            entries.append(entry)
+        if entries:
+            self.tools.journal.write(record)
+        return entries
+
+    async def _do(self, record: Record, step: Step, entry: Entry) -> list[Step]:
         try:
             more = await step.do(Work(self.tools, record, entry))
         except VimageError as error:

@@ -95,15 +95,18 @@ class Session:
         wanted, bad = self._sort(loaded, names or loaded.configuration.list)
         if names and bad:
             return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
-        bad |= self._preflight(loaded, wanted)
-        if names and bad:
-            return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
+        if names:  # asked for by name: all or none
+            bad = {name: problems for name in wanted
+                   if (problems := self._preflight(loaded, name))}
+            if bad:
+                return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
         left_out = self._leave_out(loaded, wanted, bad)
         for result in left_out:
             report(result)
         out = {result.name for result in left_out}
         results = await self.engine.start([n for n in wanted if n not in out],
-                                          loaded.configuration, report)
+                                          loaded.configuration, report,
+                                          lambda name: self._preflight(loaded, name))
         every = (*left_out, *results)
         good = all(result.ok for result in every) and not general
         return Answer(DONE if good else FAILED, every, general)
@@ -172,18 +175,13 @@ class Session:
                              or [unknown_name(name, loaded.names)])
         return with_dependencies(good, loaded.configuration.vimages), bad
 
-    def _preflight(self, loaded: Loaded, names: Iterable[str]) -> dict[str, list[Problem]]:
-        bad = {}
-        for name in names:
-            record = self.journal.records.get(name)
-            if record is not None and record.state == READY:
-                continue
-            problems = check.vimage(self.kernel, loaded.configuration.vimages[name],
-                                    loaded.configuration, self.journal.shared)
-            errors = [problem for problem in problems if not problem.warning]
-            if errors:
-                bad[name] = errors
-        return bad
+    def _preflight(self, loaded: Loaded, name: str) -> list[Problem]:
+        record = self.journal.records.get(name)
+        if record is not None and record.state == READY:
+            return []
+        problems = check.vimage(self.kernel, loaded.configuration.vimages[name],
+                                loaded.configuration, self.journal.shared)
+        return [problem for problem in problems if not problem.warning]
 
     def _leave_out(self, loaded: Loaded, wanted: Sequence[str],
                    bad: dict[str, list[Problem]]) -> list[Result]:

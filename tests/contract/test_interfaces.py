@@ -39,6 +39,7 @@ def test_the_loopback_interface_has_no_mac(host):
 @contract("if_rename", errno.ENXIO)
 @contract("if_set_flags", errno.ENXIO)
 @contract("if_set_mtu", errno.ENXIO)
+@contract("if_mtu", errno.ENXIO)
 @contract("if_set_mac", errno.ENXIO)
 @contract("if_caps", errno.ENXIO)
 @contract("if_set_caps", errno.ENXIO)
@@ -48,6 +49,7 @@ def test_the_loopback_interface_has_no_mac(host):
     lambda k: k.if_rename(MISSING, "nosuch1"),
     lambda k: k.if_set_flags(MISSING, set=Iff.UP),
     lambda k: k.if_set_mtu(MISSING, 1500),
+    lambda k: k.if_mtu(MISSING),
     lambda k: k.if_set_mac(MISSING, "02:00:00:00:0a:01"),
     lambda k: k.if_caps(MISSING),
     lambda k: k.if_set_caps(MISSING, Cap(0)),
@@ -164,11 +166,12 @@ def test_promiscuous_cannot_be_set_as_a_flag(host):
 
 
 @contract("if_set_mtu")
+@contract("if_mtu")
 @pytest.mark.parametrize("mtu", [72, 1400, 9000, 9018])
 def test_mtu(host, mtu):
     _, name = host.eiface()
     host.kernel.if_set_mtu(name, mtu)
-    assert host.kernel.if_get(name).mtu == mtu
+    assert host.kernel.if_get(name).mtu == host.kernel.if_mtu(name) == mtu
 
 
 @contract("if_set_mtu", errno.EINVAL)

@@ -325,6 +325,9 @@ class Kernel(Protocol):
     def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
         """SIOCSIFFLAGS.  Errors: ENXIO no such interface."""
 
+    def if_mtu(self, name: str) -> int:
+        """SIOCGIFMTU, bytes.  Errors: ENXIO no such interface."""
+
     def if_set_mtu(self, name: str, mtu: int) -> None:
         """SIOCSIFMTU, bytes.  Errors: ENXIO no such interface; EINVAL out of range."""
 

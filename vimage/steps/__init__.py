@@ -60,6 +60,14 @@ class Step:
         """The line of ``vimage plan stop``; empty when there is nothing to undo."""
         return ""
 
+    def foresee(self, work: Work) -> bool:
+        """Note the intent ahead of the step's turn, if all that an undo needs is known.
+
+        The intents of several steps so travel in one write of the journal.  Of a step that
+        was foreseen and never begun there is nothing to undo, and its undo finds that out.
+        """
+        return False
+
     async def do(self, work: Work) -> list[Step] | None:
         """Carry it out.  May return steps to be done right after it.
 

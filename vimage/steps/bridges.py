@@ -48,15 +48,26 @@ class SharedBridge(Step):
     def key(self) -> str:
         raise NotImplementedError
 
+    def foresee(self, work: Work) -> bool:
+        if not self._stands(work):
+            return False
+        work.foresee(holds=self.key)
+        return True
+
     async def do(self, work: Work) -> None:
+        if work.intended:
+            return  # it stood when that was foreseen
         work.intend(holds=self.key)
+        if self._stands(work):
+            return
         facts = work.shared(self.key)
         if facts is not None:
-            node = facts.get("node")
-            if node is not None and node_at(work.kernel, by_id(node), "bridge"):
-                return
             self.take_down(work, facts)  # made halfway, or somebody shut it down
         self.make(work)
+
+    def _stands(self, work: Work) -> bool:
+        node = (work.shared(self.key) or {}).get("node")
+        return node is not None and node_at(work.kernel, by_id(node), "bridge") is not None
 
     async def undo(self, work: Work) -> None:
         if any(entry.facts.get("bridge_key") == self.key for entry in work.record.entries):

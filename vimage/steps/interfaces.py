@@ -62,27 +62,35 @@ class Eiface(Step):
             kernel.if_rename(node.name, self.name)
         except OSError as error:
             raise VimageError("name_taken", name=self.name) from error
-        parent = kernel.if_get(self.parent)
-        mac = parent.mac if self.mac_of_parent else self.mac
+        mac = kernel.if_get(self.parent).mac if self.mac_of_parent else self.mac
         if mac:
             kernel.ng_eiface_set_mac(path, mac)
-        if parent.mtu != EIFACE_MTU:
-            kernel.if_set_mtu(self.name, parent.mtu)
+        mtu = kernel.if_mtu(self.parent)
+        if mtu != EIFACE_MTU:
+            kernel.if_set_mtu(self.name, mtu)
+
+    def foresee(self, work: Work) -> bool:
+        key = bridge_key(self.parent)
+        node = (work.shared(key) or {}).get("node")
+        if node is None:
+            return False
+        work.foresee(bridge=node, bridge_key=key, link=work.tools.holders.next_link(key))
+        return True
 
     def _make(self, work: Work) -> NgNode:
-        key = bridge_key(self.parent)
-        shared = work.shared(key)
-        if shared is None:
-            raise VimageError("bridge_gone", parent=self.parent)
-        bridge = by_id(shared["node"])
+        if not work.intended:
+            if not self.foresee(work):
+                raise VimageError("bridge_gone", parent=self.parent)
+            work.intend()
+        bridge = by_id(work.facts["bridge"])
         while True:
-            link = work.tools.holders.next_link(key)
-            work.intend(bridge=shared["node"], bridge_key=key, link=link)
+            hook = f"link{work.facts['link']}"
             try:
-                work.kernel.ng_mkpeer(bridge, "eiface", f"link{link}", "ether")
-            except FileExistsError:
-                continue  # jng's, say
-            return work.kernel.ng_node(f"{bridge}link{link}")
+                work.kernel.ng_mkpeer(bridge, "eiface", hook, "ether")
+            except FileExistsError:  # jng's, say
+                work.intend(link=work.tools.holders.next_link(bridge_key(self.parent)))
+                continue
+            return work.kernel.ng_node(bridge + hook)
 
     async def undo(self, work: Work) -> None:
         """Where somebody else removes the jail, the kernel moves its interfaces back to the

@@ -34,17 +34,23 @@ class Jail(Step):
         return f"remove jail {self.name}, wait until it is freed"
 
     async def do(self, work: Work) -> None:
+        if not work.intended:
+            work.intend()
         try:
-            work.kernel.jail_get(self.name)
-        except FileNotFoundError:
-            pass
-        else:
-            raise VimageError("jail_exists", name=self.name)
-        work.intend()
-        jid = await work.apart(work.kernel.jail_create, {
-            "name": self.name, "path": self.path,
-            "host.hostname": self.hostname, "vnet": "new", "persist": True, **self.parameters})
+            jid = await work.apart(work.kernel.jail_create, {
+                "name": self.name, "path": self.path,
+                "host.hostname": self.hostname, "vnet": "new", "persist": True,
+                **self.parameters})
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            work.forget()  # it is not ours
+            raise VimageError("jail_exists", name=self.name) from error
         work.note(jid=jid)
+
+    def foresee(self, work: Work) -> bool:
+        work.foresee()
+        return True
 
     async def undo(self, work: Work) -> None:
         work.release()
@@ -98,9 +104,13 @@ class Occupants(Step):
     def describe_undo(self) -> str:
         return "end the processes of the jail (TERM, then KILL), drop its TCP connections"
 
+    def foresee(self, work: Work) -> bool:
+        work.foresee()
+        return True
+
     async def do(self, work: Work) -> None:
-        work.note()
-        work.record.entries.append(work.entry)
+        if not work.intended:
+            work.foresee()
 
     async def undo(self, work: Work) -> None:
         if not work.jid:

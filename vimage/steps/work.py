@@ -94,17 +94,30 @@ class Work:
 
     # -- the journal ----------------------------------------------------------------------
 
+    @property
+    def intended(self) -> bool:
+        """Whether the intent is in the journal."""
+        return any(entry is self.entry for entry in self.record.entries)
+
     def intend(self, **facts: Any) -> None:
         """Write what is about to be done.  Returns when another process could find it.
 
         Raises VimageError("state_unwritable").
         """
+        self.foresee(**facts)
+        self.tools.journal.write(self.record)
+
+    def foresee(self, **facts: Any) -> None:
+        """Note what is going to be done.  The caller sees to it that it is written first."""
         self.entry.facts.update(facts)
-        if not self.record.entries or self.record.entries[-1] is not self.entry:
+        if not self.intended:
             self.record.entries.append(self.entry)
         if "holds" in facts:
             self.tools.holders.hold(facts["holds"], self.name)
-        self.tools.journal.write(self.record)
+
+    def forget(self) -> None:
+        """Nothing was done, and nothing is to be undone."""
+        self.record.entries.remove(self.entry)
 
     def note(self, **facts: Any) -> None:
         """Remember what came of it.  Written with the next intent."""

@@ -144,6 +144,9 @@ class FreeBSD:
                      ) -> None:
         self._interfaces.set_flags(name, set, clear)
 
+    def if_mtu(self, name: str) -> int:
+        return self._interfaces.mtu(name)
+
     def if_set_mtu(self, name: str, mtu: int) -> None:
         self._interfaces.set_mtu(name, mtu)
 

@@ -193,6 +193,9 @@ class Interfaces:
     def set_flags(self, name: str, set_: int, clear: int) -> None:
         set_flags(self._fd, name, set_, clear)
 
+    def mtu(self, name: str) -> int:
+        return int(struct.unpack_from("<i", ifreq.named(self._fd, ifreq.SIOCGIFMTU, name))[0])
+
     def set_mtu(self, name: str, mtu: int) -> None:
         ifreq.named(self._fd, ifreq.SIOCSIFMTU, name, "i", mtu)
 

@@ -198,6 +198,10 @@ class SimulatedKernel:
         interfaces.set_flags(self.state, self._iface(name), set, clear)
 
     @operation
+    def if_mtu(self, name: str) -> int:
+        return self._iface(name).mtu
+
+    @operation
     def if_set_mtu(self, name: str, mtu: int) -> None:
         interfaces.set_mtu(self.state, self._iface(name), mtu)
 
