@@ -23,12 +23,14 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Have the service do it, or do it here."""
-    if arguments.verb == "start" and not context.alone:
-        from vimage.service.launch import and_ask
+    from vimage.service.launch import and_ask, or_here
 
-        return and_ask(context, [arguments.verb, *arguments.names])
-    return here(context, arguments.verb, arguments.names,
-                going_down=getattr(arguments, "shutdown", False))
+    words = [arguments.verb, *arguments.names]
+    if arguments.verb == "start" and not context.alone:
+        return and_ask(context, words)
+    return or_here(context, words, lambda: here(
+        context, arguments.verb, arguments.names,
+        going_down=getattr(arguments, "shutdown", False)))
 
 
 def here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:

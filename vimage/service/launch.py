@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vimage import client
@@ -39,15 +40,36 @@ def and_ask(context: Context, words: list[str]) -> int:
          "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
          "service", "--supervised", *(("-f", file) if file else ())],
         check=False, stdin=subprocess.DEVNULL, close_fds=True, cwd="/")
-    flags = "".join(letter for letter, on in (
-        ("t", sys.stdout.isatty()), ("r", context.rc), ("j", context.json)) if on)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        status = client.ask(flags, file, words, kernel.path(wire.SOCKET))
+        status = ask(context, words)
         if status is not None:
             return status
         time.sleep(0.02)
     raise VimageError("service_silent", seconds=f"{PATIENCE:g}")
+
+
+def ask(context: Context, words: list[str]) -> int | None:
+    """What the service answers; None when there is none, or none yet."""
+    flags = "".join(letter for letter, on in (
+        ("t", sys.stdout.isatty()), ("r", context.rc), ("j", context.json)) if on)
+    file = os.path.abspath(context.file) if context.file else ""
+    return client.ask(flags, file, words, context.kernel.path(wire.SOCKET))
+
+
+def or_here(context: Context, words: list[str], act: Callable[[], int]) -> int:
+    """Act in this process, unless a service that is just starting has the journal already."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except VimageError as error:
+            if error.problem.key != "state_busy" or context.alone or time.monotonic() > deadline:
+                raise
+        status = ask(context, words)
+        if status is not None:
+            return status
+        time.sleep(0.02)
 
 
 def _program() -> list[str]:
