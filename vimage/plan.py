@@ -32,7 +32,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
         *_eifaces(vimage),
         Jail(vimage.name, vimage.rootdir, vimage.hostname, vimage.parameters),
         Occupants(vimage.stop_timeout),
-        *_limits(vimage),
+        *limits(vimage),
         *_hook(vimage, "exec_created"),
         *(MoveIn(link.name) for link in vimage.links),
         *(Whole(name, vimage.stop_timeout) for name in vimage.vnets),
@@ -99,7 +99,8 @@ def _addresses(vimage: Vimage) -> Iterator[Step]:
             tuple(router for router in (vimage.defaultrouter, vimage.defaultrouter6) if router))
 
 
-def _limits(vimage: Vimage) -> Iterator[Step]:
+def limits(vimage: Vimage) -> Iterator[Step]:
+    """Resource rules and CPUs, if there are any."""
     if vimage.rctl or vimage.cpus:
         yield Limits(vimage.name, vimage.rctl, vimage.cpus)
 

@@ -6,8 +6,11 @@ import contextlib
 import os
 import random
 import re
+import select
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ import pytest
 
 from tests.freebsd import stage
 from tests.freebsd.host_tools import jails
+from vimage.service import wire
 
 SEED = 20130407
 #: Each run is random by its own number, so that a campaign can be done in parts.
@@ -195,6 +199,64 @@ def test_one_that_hangs_holds_up_nobody(clean_host: None) -> None:
     stage.remove_root("r")
 
 
+def _used(pid: int) -> tuple[int, int]:
+    """Open descriptors and resident memory (KiB) of a process."""
+    descriptors = stage.sh(f"procstat -f {pid} | awk '$3 ~ /^[0-9]+$/' | wc -l")
+    return int(descriptors), int(stage.sh(f"ps -o rss= -p {pid}"))
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    minutes, seconds = stage.sh(f"ps -o cputime= -p {pid}").strip().split(":")
+    return 60 * int(minutes) + float(seconds)
+
+
+def test_idle_and_ten_thousand_requests_leave_no_trace(clean_host: None) -> None:
+    count = int(os.environ.get("VIMAGE_TEST_MANY", "100"))
+    requests = int(os.environ.get("VIMAGE_TEST_REQUESTS", "10000"))
+    idle = float(os.environ.get("VIMAGE_TEST_IDLE", "600"))
+    parent, _ = stage.parents()
+    nano = stage.nano_root("nano", "sleep")
+    names = [f"v{number}" for number in range(count)]
+    stage.configure(f"""
+        vimage_list="{' '.join(names)}"
+        vimage_boot="none"
+        """ + "".join(f"""
+        vimage_{name}_rootdir="{nano}"
+        vimage_{name}_bridges="{parent}"
+        """ for name in names))
+    assert stage.vimage("start").returncode == 0
+    pid = service_pid()
+    words = [["status", names[0]], ["status", "nobody"], ["nonsense"], ["stop", "nobody"],
+             ["status", names[0], names[1]]] * 20
+    words[0] = ["start", names[-1]]
+    for number in range(500):
+        _ask(words[number % len(words)])
+    before, cpu, begun = _used(pid), _cpu(pid), time.monotonic()
+    select.select([], [], [], idle)
+    percent = 100 * (_cpu(pid) - cpu) / (time.monotonic() - begun)
+    for number in range(requests):
+        _ask(words[number % len(words)])
+    after = _used(pid)
+    print(f"{count} vimages, idle for {idle:g} s: {percent:.3f} % of a CPU; "
+          f"{requests} requests: descriptors {before[0]} to {after[0]}, "
+          f"memory {before[1]} to {after[1]} KiB")
+    assert service_pid() == pid
+    assert after[0] == before[0]
+    assert after[1] <= before[1] + 512
+    stage.stop_service()
+    stage.remove_root("nano")
+
+
+def _ask(words: list[str]) -> None:
+    """One request to the service, whatever it answers."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(wire.SOCKET)
+        connection.sendall(wire.request("", "", words))
+        while connection.recv(65536):
+            pass
+
+
 def test_restart_loses_no_packet_between_the_others(clean_host: None) -> None:
     parent, _ = stage.parents()
     root = stage.make_root("r")
@@ -221,3 +283,41 @@ def test_restart_loses_no_packet_between_the_others(clean_host: None) -> None:
     print(said.splitlines()[-2])
     stage.stop_service()
     stage.remove_root("r")
+
+
+FAR_END = """
+import socket
+server = socket.create_server(("10.66.0.2", 7))
+print("listening", flush=True)
+connection, _ = server.accept()
+while data := connection.recv(4096):
+    connection.sendall(data)
+"""
+
+
+def test_the_hosts_own_connection_survives_on_the_parent(clean_host: None) -> None:
+    """The vimage is the first and the last on its parent each time."""
+    nano = stage.nano_root("nano", "sleep")
+    stage.configure(f"""
+        vimage_list="vj1"
+        vimage_boot="none"
+        vimage_vj1_rootdir="{nano}"
+        vimage_vj1_bridges="epair66a"
+        """)
+    stage.sh("ifconfig epair66 create; jail -c name=far vnet persist path=/; "
+             "ifconfig epair66b vnet far; jexec far ifconfig epair66b inet 10.66.0.2/24; "
+             "ifconfig epair66a inet 10.66.0.1/24")
+    try:
+        with subprocess.Popen(["jexec", "far", sys.executable, "-c", FAR_END], text=True,
+                              stdout=subprocess.PIPE) as far:
+            assert far.stdout is not None and far.stdout.readline() == "listening\n"
+            with socket.create_connection(("10.66.0.2", 7), timeout=60) as connection:
+                for _ in range(10):
+                    for verb in ("start", "restart", "stop"):
+                        assert stage.vimage(verb, "vj1").returncode == 0
+                        connection.sendall(b"still there?")
+                        assert connection.recv(4096) == b"still there?"
+    finally:
+        stage.stop_service()
+        stage.sh("jail -r far; ifconfig epair66a destroy", check=False)
+        stage.remove_root("nano")

@@ -238,6 +238,44 @@ def test_reload_says_what_needs_a_restart(host: Host) -> None:
     host.play(play)
 
 
+def test_reload_changes_addresses_in_place(host: Host) -> None:
+    def addresses() -> list[str]:
+        jid = host.stage.kernel.jail_get("a").jid
+        return sorted(host.stage.hand.addresses_inside(jid)["ng0_a"])
+
+    host.stage.variables["vimage_a_addr0"] = "192.0.2.1/24 192.0.2.2/24"
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            node = host.stage.kernel.ng_node("ng0_a:").id
+            host.stage.variables["vimage_a_addr0"] = "192.0.2.2/24 192.0.2.3/24"
+            reply = await ask(host.stage, "reload")
+            assert (reply.out, reply.err) == ("a: applied: links\n", "")
+            assert host.stage.kernel.ng_node("ng0_a:").id == node
+            assert addresses() == ["192.0.2.2/24", "192.0.2.3/24"]
+
+    host.play(play)
+
+
+def test_reload_changes_limits_in_place(host: Host) -> None:
+    host.stage.hand.set_sysctl("kern.racct.enable", 1)
+    host.stage.variables |= {"vimage_a_rctl": "maxproc:deny=10", "vimage_a_cpus": "0"}
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            jid = host.stage.kernel.jail_get("a").jid
+            host.stage.variables["vimage_a_rctl"] = "maxproc:deny=20"
+            del host.stage.variables["vimage_a_cpus"]
+            reply = await ask(host.stage, "reload")
+            assert (reply.out, reply.err) == ("a: applied: cpus rctl\n", "")
+            assert host.stage.kernel.jail_get("a").jid == jid
+            assert host.stage.hand.rules() == ["jail:a:maxproc:deny=20"]
+
+    host.play(play)
+
+
 def test_reload_follows_the_list(host: Host) -> None:
     async def play() -> None:
         async with host.serving():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Set
 from typing import Any
 
 from vimage.commands.context import Context
@@ -22,7 +23,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     records = context.journal().records
     listed = context.loaded.configuration.list
     names = arguments.names or dict.fromkeys([*listed, *records])
-    rows = [row(context.kernel, name, records.get(name)) for name in names]
+    living = context.kernel.jail_list()
+    rows = [row(context.kernel, living, name, records.get(name)) for name in names]
     if context.json:
         show_json(rows)
     elif rows:
@@ -32,18 +34,20 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     return 0 if context.alone else 1  # the service would have answered
 
 
-def row(kernel: Kernel, name: str, record: Record | None) -> dict[str, Any]:
-    """What is known of one vimage."""
+def row(kernel: Kernel, living: Set[int], name: str, record: Record | None) -> dict[str, Any]:
+    """What is known of one vimage; ``living`` are the jails that the kernel has now."""
     if record is None:
         return {"name": name, "state": "stopped", "jid": None, "root": None, "interfaces": []}
     interfaces = [entry.arguments["name"] for entry in record.entries
                   if entry.kind in ("eiface", "vnet")]
-    return {"name": name, "state": _state(kernel, record), "jid": record.jid,
+    return {"name": name, "state": _state(kernel, living, record), "jid": record.jid,
             "root": record.configuration.get("rootdir"), "interfaces": interfaces}
 
 
-def _state(kernel: Kernel, record: Record) -> str:
+def _state(kernel: Kernel, living: Set[int], record: Record) -> str:
     """The recorded state, held against the kernel."""
+    if record.jid in living:
+        return record.state
     try:
         jail = kernel.jail_get(record.jid or record.name)
     except OSError:

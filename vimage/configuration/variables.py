@@ -562,8 +562,8 @@ TABLE: tuple[Variable, ...] = (
     Variable("securelevel", _V, integer(-1, 3), "",
              "securelevel of the jail, set after the boot command"),
     Variable("parameters", _V, PARAMETERS, "", "further parameters of jail_set(2)"),
-    Variable("rctl", _V, RULES, "", "resource rules, as rctl(8) without the subject"),
-    Variable("cpus", _V, CPUS, "", "CPUs that the jail may use, as cpuset(1) -l"),
+    Variable("rctl", _V, RULES, "", "resource rules, as rctl(8) without the subject", _LIVE),
+    Variable("cpus", _V, CPUS, "", "CPUs that the jail may use, as cpuset(1) -l", _LIVE),
 )
 
 GLOBALS = {row.part: row for row in TABLE if row.scope is Scope.GLOBAL}

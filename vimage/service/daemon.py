@@ -50,6 +50,7 @@ class Service:
         self.backoff: dict[str, Backoff] = {}
         self.notes: dict[str, str] = {}  # what status says of a vimage besides its state
         self.failing: dict[str, asyncio.Task[None]] = {}
+        self._compared: tuple[Loaded | None, int, list[str]] = None, 0, []
         self.listed: tuple[str, ...] = ()  # vimage_list as it was last applied
         self.ended = asyncio.Event()
         self.again: bool = False  # execute the installed version in place of this one
@@ -223,8 +224,9 @@ class Service:
         records = self.session.journal.records
         listed = loaded.configuration.list if loaded is not None else ()
         names = request.names or dict.fromkeys([*listed, *records])
-        rows = [row(self.kernel, name, records.get(name)) for name in names]
-        changed = Reload.changed(loaded, records) if loaded is not None else []
+        living = self.kernel.jail_list()
+        rows = [row(self.kernel, living, name, records.get(name)) for name in names]
+        changed = dict.fromkeys(self._changed(loaded))
         for each in rows:
             each["note"] = self.notes.get(each["name"], "")
             each["changed"] = each["name"] in changed
@@ -238,6 +240,18 @@ class Service:
         if changed:
             client.out(f"rc.conf has changed: {' '.join(changed)} (service vimage reload)\n")
         return 0
+
+    def _changed(self, loaded: Loaded | None) -> list[str]:
+        """The vimages that run with another configuration than this; known until either
+        changes."""
+        if loaded is None:
+            return []
+        journal = self.session.journal
+        with_, version, found = self._compared
+        if with_ is not loaded or version != journal.version:
+            found = Reload.changed(loaded, journal.records)
+            self._compared = loaded, journal.version, found
+        return found
 
     async def _reload(self, request: Request, client: Client) -> int:
         before = self.listed

@@ -15,14 +15,14 @@ from vimage.session import FAILED, NOTHING_TOUCHED, Session
 from vimage.steps import Step
 from vimage.steps.bridges import Bridge, HostOnlyBridge, bridge_key
 from vimage.steps.commands import Service
-from vimage.steps.interfaces import Addresses, Eiface, MoveIn
+from vimage.steps.interfaces import Addresses, Eiface, MoveIn, Readdress
 
 #: Fields that only the service itself looks at: applied by taking note.
 NOTED = frozenset({"depend", "restart", "health", "health_interval", "health_timeout",
                    "start_timeout"})
 
 #: Fields that can be changed while the vimage runs.
-LIVE = frozenset({"links", "afterstart_services"})
+LIVE = frozenset({"links", "afterstart_services", "rctl", "cpus"})
 
 
 class Reload:
@@ -81,6 +81,9 @@ class Reload:
         if "afterstart_services" in fields:
             more, less = _services(record, vimage)
             steps, entries = [*steps, *more], [*entries, *less]
+        if "rctl" in fields or "cpus" in fields:
+            steps = [*steps, *plan.limits(vimage)]
+            entries = [*entries, *(e for e in record.entries if e.kind == "limits")]
         problems = await self.session.engine.change(
             vimage.name, steps, entries, {**old, **applied})
         for problem in problems:
@@ -106,15 +109,25 @@ def _services(record: Record, vimage: Vimage) -> tuple[list[Step], list[Entry]]:
             [entry for name, entry in running.items() if name not in vimage.afterstart_services])
 
 
+def _made_anew(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return any(old.get(field) != new[field] for field in new if field != "addresses")
+
+
 def _links(record: Record, vimage: Vimage,
            configuration: Configuration) -> tuple[list[Step], list[Entry]]:
-    """Interfaces to make and to take away; a link that changed is made anew."""
+    """Interfaces to make and to take away; a link that changed is made anew, unless it is
+    only its addresses that did."""
     old = {link["name"]: link for link in record.configuration.get("links", ())}
     new = {link["name"]: link for link in as_dict(vimage)["links"]}
-    gone = {name for name in old if old[name] != new.get(name)}
-    fresh = [link for link in vimage.links if old.get(link.name) != new[link.name]]
+    gone = {name for name in old if name not in new or _made_anew(old[name], new[name])}
+    fresh = [link for link in vimage.links
+             if link.name not in old or _made_anew(old[link.name], new[link.name])]
     kept = {link.parent for link in vimage.links if link not in fresh}
-    steps: list[Step] = []
+    steps: list[Step] = [
+        Readdress(link.name, tuple(a for a in before if a not in link.addresses),
+                  tuple(a for a in link.addresses if a not in before))
+        for link in vimage.links if link not in fresh
+        if (before := old[link.name]["addresses"]) != list(link.addresses)]
     for parent in dict.fromkeys(link.parent for link in fresh if link.parent not in kept):
         bridge = configuration.bridges.get(parent)
         steps.append(Bridge(parent) if bridge is None

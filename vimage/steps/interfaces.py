@@ -305,15 +305,42 @@ class Addresses(Step):
                 vnet.set_up(name)
             for pair in self.addresses:
                 name, address = pair.split()
-                self._set(f"{name} {address}", vnet.add_address, name, address)
+                _set(f"{name} {address}", vnet.add_address, name, address)
             for router in self.routers:
-                self._set(f"default route {router}", vnet.add_default_route, router)
+                _set(f"default route {router}", vnet.add_default_route, router)
         finally:
             vnet.close()
 
-    @staticmethod
-    def _set(what: str, act: object, *arguments: str) -> None:
+
+@dataclass(frozen=True)
+class Readdress(Step):
+    """Other addresses on an interface that stays."""
+
+    kind: ClassVar[str] = "readdress"
+    order: ClassVar[Rank] = Rank.NOTHING
+    name: str
+    removed: tuple[str, ...]
+    added: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "inside: " + ", ".join((*(f"{self.name} without {a}" for a in self.removed),
+                                       *(f"{self.name} {a}" for a in self.added)))
+
+    async def do(self, work: Work) -> None:
+        vnet = await work.visit(work.kernel.vnet, work.jid)
         try:
-            act(*arguments)  # type: ignore[operator]
-        except OSError as error:
-            raise VimageError("address_failed", what=what, why=error.strerror) from error
+            vnet.set_up(self.name)
+            for address in self.removed:
+                with contextlib.suppress(OSError):  # somebody inside was faster
+                    vnet.remove_address(self.name, address)
+            for address in self.added:
+                _set(f"{self.name} {address}", vnet.add_address, self.name, address)
+        finally:
+            vnet.close()
+
+
+def _set(what: str, act: Callable[..., None], *arguments: str) -> None:
+    try:
+        act(*arguments)
+    except OSError as error:
+        raise VimageError("address_failed", what=what, why=error.strerror) from error

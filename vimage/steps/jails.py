@@ -11,6 +11,7 @@ from typing import ClassVar
 from vimage.kernel import Jail as KernelJail
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
+from vimage.steps.commands import jail_lives
 from vimage.steps.work import FREED_WITHIN, Work
 
 Parameters = dict[str, str | int | bool | None]
@@ -168,6 +169,9 @@ class Limits(Step):
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
                     raise  # there are none, or the kernel keeps no account
+        if self.cpus and jail_lives(work):
+            every = range(int(work.kernel.sysctl("hw.ncpu")))
+            work.kernel.jail_cpus(work.jid, frozenset(every))
 
 
 def cpu_numbers(text: str) -> frozenset[int]:

@@ -94,6 +94,11 @@ class Hand:
         with self.state.operation():
             return [(task.pid, task.jid, " ".join(task.argv)) for task in self.state.tasks()]
 
+    def rules(self) -> list[str]:
+        """The resource rules, as rctl(8) lists them."""
+        with self.state.operation():
+            return [rule.text for rule in self.state.rules()]
+
     def hold_mount(self, fsid: str, busy: bool = True) -> None:
         """Something keeps a file open there (or no longer does)."""
         with self.state.operation():
