@@ -6,6 +6,7 @@ of the shared thing) says what was changed of the parent, so that exactly that i
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,12 +59,13 @@ class SharedBridge(Step):
         if work.intended:
             return  # it stood when that was foreseen
         work.intend(holds=self.key)
-        if self._stands(work):
-            return
-        facts = work.shared(self.key)
-        if facts is not None:
-            self.take_down(work, facts)  # made halfway, or somebody shut it down
-        self.make(work)
+        async with work.tools.holders.lock(self.key):
+            if self._stands(work):
+                return
+            facts = work.shared(self.key)
+            if facts is not None:
+                await self.take_down(work, facts)  # made halfway, or somebody shut it down
+            self.make(work)
 
     def _stands(self, work: Work) -> bool:
         node = (work.shared(self.key) or {}).get("node")
@@ -72,18 +74,19 @@ class SharedBridge(Step):
     async def undo(self, work: Work) -> None:
         if any(entry.facts.get("bridge_key") == self.key for entry in work.record.entries):
             raise VimageError("bridge_still_used", bridge=self.key.partition(".")[2])
-        if not work.let_go(self.key):
-            return
-        facts = work.shared(self.key)
-        if facts is None or self.take_down(work, facts):
-            work.tools.journal.remove_shared(self.key)
-            work.tools.holders.links_forgotten(self.key)
+        async with work.tools.holders.lock(self.key):
+            if not work.let_go(self.key):
+                return
+            facts = work.shared(self.key)
+            if facts is None or await self.take_down(work, facts):
+                work.tools.journal.remove_shared(self.key)
+                work.tools.holders.links_forgotten(self.key)
 
     def make(self, work: Work) -> None:
         """Make it.  Writes the shared record before each act."""
         raise NotImplementedError
 
-    def take_down(self, work: Work, facts: Facts) -> bool:
+    async def take_down(self, work: Work, facts: Facts) -> bool:
         """Undo what ``facts`` say; False when others use it and it stays."""
         raise NotImplementedError
 
@@ -177,7 +180,7 @@ class Bridge(SharedBridge):
         kernel.ng_name(f"{self._ether}lower", self._node)
         kernel.ng_connect(self._ether, "upper", f"{self._node}:", "link1")
 
-    def take_down(self, work: Work, facts: Facts) -> bool:
+    async def take_down(self, work: Work, facts: Facts) -> bool:
         kernel = work.kernel
         node = self._made(kernel, facts)
         if node is not None and not facts["foreign"]:
@@ -190,8 +193,17 @@ class Bridge(SharedBridge):
         except OSError:
             return True  # the parent has gone
         if present.driver == facts["driver"]:
+            await self._ether_again(kernel)
             self._put_back(work, facts, present.flags)
         return True
+
+    async def _ether_again(self, kernel: Kernel) -> None:
+        """ng_ether(4) gives a node that has lost its last hook a new start, and for that
+        instant nothing answers to its name."""
+        for _ in range(100):
+            if node_at(kernel, self._ether, "ether") is not None:
+                return
+            await asyncio.sleep(0.01)
 
     def _made(self, kernel: Kernel, facts: Facts) -> NgNode | None:
         """The bridge node, also when only the intent to make it is known."""
@@ -291,7 +303,7 @@ class HostOnlyBridge(SharedBridge):
             vnet.close()
         work.write_shared(self.key, facts)
 
-    def take_down(self, work: Work, facts: Facts) -> bool:
+    async def take_down(self, work: Work, facts: Facts) -> bool:
         kernel = work.kernel
         node = node_at(kernel, by_id(facts["node"]) if "node" in facts else f"{self._node}:",
                        "bridge")
