@@ -21,6 +21,10 @@ def main(argv: list[str] | None = None) -> int:
             return status
         if parsed[2] == ["end"]:
             return 0  # there is no service to end
+        if parsed[2][0] == "start" and sys.platform.startswith("freebsd"):
+            from vimage.service import launch
+
+            return launch.and_ask(*parsed)
     from vimage.commands import main as local
 
     return local(argv)

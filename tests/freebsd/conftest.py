@@ -14,7 +14,7 @@ def clean_host() -> Iterator[None]:
     """Nothing of vimage before; after the test the host is as it was."""
     stage.stop_service()
     stage.sh("kldload -n ng_socket ng_ether ng_bridge ng_eiface")
-    before = stage.look()
+    before = stage.look_before()
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def service() -> Iterator[None]:
 @pytest.fixture
 def served_host(service: None) -> Iterator[None]:
     """A service without vimages before; after the test the host is as it was."""
-    before = stage.look()
+    before = stage.look_before()
     try:
         yield
     finally:

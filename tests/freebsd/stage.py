@@ -138,6 +138,17 @@ def look() -> host_tools.Snapshot:
     return host_tools.take(directories, ignore=DEVD)
 
 
+def look_before() -> host_tools.Snapshot:
+    """The host when nothing comes or goes any more: a script of devd(8), say, has ended."""
+    found = look()
+    for _ in range(20):
+        again = look()
+        if host_tools.difference(found, again) == []:
+            break
+        found = again
+    return found
+
+
 def left(before: host_tools.Snapshot) -> list[str]:
     """How the host differs from before.
 

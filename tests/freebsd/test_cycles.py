@@ -41,7 +41,7 @@ def test_cycles_leave_nothing(clean_host: None) -> None:
         vimage_nano_bridges="{parent}"
         vimage_nano_addr0="10.2.0.1/24"
         """)
-    before = stage.look()
+    before = stage.look_before()
     names = "mounts", "whole", "shared", "netboot", "nano"
     for cycle in range(CYCLES):
         started = stage.vimage("start", *names)

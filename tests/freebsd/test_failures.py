@@ -129,7 +129,7 @@ def test_the_line_and_the_host(case: Case) -> None:
     alone = ("--without-service",) * case.alone
     stage.sh(case.before)
     try:
-        before = stage.look()
+        before = stage.look_before()
         started = stage.vimage(*alone, "start")
         ready = "good ready" in started.stdout
         if stage.running():
@@ -152,7 +152,7 @@ def test_named_with_an_error_nothing_is_touched(served_host: None) -> None:
         vimage_a_rootdir="/"
         vimage_a_bridges="nosuch0"
         """)
-    before = stage.look()
+    before = stage.look_before()
     assert stage.vimage("start", "a").returncode == 2
     assert stage.left(before) == []
 
@@ -167,7 +167,7 @@ def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
         vimage_a_rootdir="{root}"
         vimage_b_rootdir="{root}"
         """)
-    before = stage.look()
+    before = stage.look_before()
     started = stage.vimage("start")
     assert (started.stderr, started.returncode) == ("", 0)
     mounted = re.compile(rf"\s{root}/dev\s")
@@ -204,7 +204,7 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(served_host: None
         vimage_a_bridges="lan0"
         vimage_a_addr0="10.9.0.2/24"
         """)
-    before = stage.look()
+    before = stage.look_before()
     assert stage.vimage("start").returncode == 0
     with subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE,
                           text=True) as peer:
@@ -231,7 +231,7 @@ def test_an_interface_renamed_by_the_jails_root(served_host: None) -> None:
         vimage_a_rootdir="{root}"
         vimage_a_bridges="{parent}"
         """)
-    before = stage.look()
+    before = stage.look_before()
     stage.vimage("start")
     stage.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
     stopped = stage.vimage("stop", "a")

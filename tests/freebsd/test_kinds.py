@@ -24,7 +24,7 @@ def names(request: pytest.FixtureRequest, served_host: None) -> Iterator[list[st
 
 
 def test_up_and_down(names: list[str]) -> None:
-    before = stage.look()
+    before = stage.look_before()
     started = stage.vimage("start")
     assert (started.returncode, started.stderr) == (0, "")
     assert stage.left(before) != []

@@ -75,7 +75,7 @@ def test_whole_interfaces_get_their_addresses_back(roots: None) -> None:
     RC_CONF.write_text(rc_conf + f'ifconfig_{other}="inet 10.77.0.1/24"\n')
     stage.sh(f"service netif start {other}")
     try:
-        before = stage.look()
+        before = stage.look_before()
         stage.configure(f"""
             vimage_list="w"
             vimage_w_rootdir="{root}"
@@ -122,7 +122,7 @@ def test_a_bridge_shared_with_jng_stays(roots: None) -> None:
     jng = "sh /usr/share/examples/jails/jng"
     stage.sh(f"{jng} bridge other {parent}")
     try:
-        before = stage.look()
+        before = stage.look_before()
         stage.configure(f"""
             vimage_list="a"
             vimage_a_rootdir="{root}"

@@ -90,7 +90,7 @@ def ready() -> set[str]:
 
 
 def test_killed_at_any_instant(mixed: None) -> None:
-    before = stage.look()
+    before = stage.look_before()
     assert stage.vimage("start").returncode == 0
     for run in range(FIRST, FIRST + RUNS):
         random_ = random.Random(f"{SEED}/{run}")

@@ -91,6 +91,14 @@ class Context:
         """Whether this process acts itself, with no service running or to be started."""
         return self.simulate or self.without_service
 
+    def asked(self) -> tuple[str, str]:
+        """Flags and file of a request to the service.  Raises VimageError("not_freebsd")."""
+        if not sys.platform.startswith("freebsd"):
+            raise VimageError("not_freebsd", system=os.uname().sysname)
+        flags = "".join(letter for letter, on in (
+            ("t", sys.stdout.isatty()), ("r", self.rc), ("j", self.json)) if on)
+        return flags, os.path.abspath(self.file) if self.file else ""
+
     @property
     def privileged(self) -> bool:
         return self.simulate or os.geteuid() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from vimage import client
 from vimage.commands.context import Context
 from vimage.commands.output import Progress
 from vimage.configuration.load import record_macs
@@ -23,14 +24,18 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Have the service do it, or do it here."""
-    from vimage.service.launch import and_ask, or_here
+    from vimage.service import launch
 
-    words = [arguments.verb, *arguments.names]
-    if arguments.verb == "start" and not context.alone:
-        return and_ask(context, words)
-    return or_here(context, words, lambda: here(
-        context, arguments.verb, arguments.names,
-        going_down=getattr(arguments, "shutdown", False)))
+    def act() -> int:
+        return here(context, arguments.verb, arguments.names,
+                    going_down=getattr(arguments, "shutdown", False))
+
+    if context.alone:
+        return act()
+    asked = *context.asked(), [arguments.verb, *arguments.names]
+    if arguments.verb == "start":
+        return launch.and_ask(*asked)
+    return launch.or_here(lambda: client.ask(*asked), act)
 
 
 def here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:

@@ -51,7 +51,8 @@ class Service:
         self.notes: dict[str, str] = {}  # what status says of a vimage besides its state
         self.failing: dict[str, asyncio.Task[None]] = {}
         self._compared: tuple[Loaded | None, int, list[str]] = None, 0, []
-        self.listed: tuple[str, ...] = ()  # vimage_list as it was last applied
+        #: vimage_list as this process last applied it.
+        self.listed: tuple[str, ...] | None = None
         self.ended = asyncio.Event()
         self.again: bool = False  # execute the installed version in place of this one
 
@@ -63,7 +64,6 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ended.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._reload_alone()))
-        await self._configure()
         await self.session.recover()
         self._take_over()
         await self.server.open()
@@ -87,16 +87,6 @@ class Service:
             await asyncio.sleep(TICK)
             for name in consoles.look(list(self.session.journal.records.values())):
                 self.log.warning("%s: its console log was too long and was cut", name)
-
-    async def _configure(self) -> None:
-        """Read rc.conf.  Without one the vimages that run are looked after all the same."""
-        try:
-            loaded = await self.reader.load()
-        except VimageError as error:
-            self.log.error("%s", error)
-            return
-        self.listed = loaded.configuration.list
-        self.session.set_parallel(loaded.configuration.parallel)
 
     def _take_over(self) -> None:
         """Go on with what an earlier service has left running."""
@@ -254,8 +244,8 @@ class Service:
         return found
 
     async def _reload(self, request: Request, client: Client) -> int:
-        before = self.listed
         loaded = await self._load(request)
+        before = loaded.configuration.list if self.listed is None else self.listed
         status = await Reload(self.session, loaded, before).apply(client)
         self.listed = loaded.configuration.list
         for record in self.session.journal.records.values():
@@ -266,7 +256,8 @@ class Service:
     async def _reload_alone(self) -> None:
         """SIGHUP: nobody is there to be told."""
         with contextlib.suppress(VimageError):
-            before, loaded = self.listed, await self.reader.load()
+            loaded = await self.reader.load()
+            before = loaded.configuration.list if self.listed is None else self.listed
             await Reload(self.session, loaded, before).apply(LogSink(self.log))
             self.listed = loaded.configuration.list
 
@@ -328,6 +319,7 @@ class Service:
             await asyncio.sleep(delay)
             try:
                 loaded = await self.reader.load()
+                self.session.set_parallel(loaded.configuration.parallel)
                 answer = await self.session.start(loaded, [name])
             except VimageError as error:
                 answer = Answer(1, (), (error.problem,))

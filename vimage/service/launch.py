@@ -1,78 +1,91 @@
-"""Starting the service from the command, under daemon(8), which restarts it when it dies."""
+"""Starting the service from the command, under daemon(8), which restarts it when it dies.
 
-from __future__ import annotations
+Imported by the command's first steps, so it imports almost nothing itself.
+"""
 
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vimage import client
-from vimage.journal import DIRECTORY
-from vimage.messages import VimageError
 from vimage.service import wire
 
 if TYPE_CHECKING:
-    from vimage.commands.context import Context
+    from collections.abc import Callable
+    from typing import Any
 
 #: Seconds that the service may take until it answers.
 PATIENCE = 30.0
 
+#: Seconds between two tries to reach it.
+PAUSE = 0.02
+
 SUPERVISOR = "/usr/sbin/daemon"
 
 
-def and_ask(context: Context, words: list[str]) -> int:
-    """Start the service, then ask it.
-
-    Raises VimageError: not_root, service_silent.
-    """
-    kernel = context.kernel
-    if not context.privileged:
-        raise VimageError("not_root")
-    directory = kernel.path(DIRECTORY)
+def and_ask(flags: str, file: str, words: list[str]) -> int:
+    """Start the service, then ask it; returns the exit status."""
+    directory = os.path.dirname(wire.SOCKET)
+    if os.geteuid() != 0:
+        return _fail("not_root")
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        return _fail("state_unwritable", path=directory, why=error.strerror)
     # daemon(8) refuses when there is a service already; then that one is asked.
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    file = os.path.abspath(context.file) if context.file else ""
-    subprocess.run(
-        [SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
-         "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
-         "service", "--supervised", *(("-f", file) if file else ())],
-        check=False, stdin=subprocess.DEVNULL, close_fds=True, cwd="/")
+    _run([SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
+          "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
+          "service", "--supervised", *(("-f", file) if file else ())])
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        status = ask(context, words)
+        status = client.ask(flags, file, words)
         if status is not None:
             return status
-        time.sleep(0.02)
-    raise VimageError("service_silent", seconds=f"{PATIENCE:g}")
+        time.sleep(PAUSE)
+    return _fail("service_silent", seconds=f"{PATIENCE:g}")
 
 
-def ask(context: Context, words: list[str]) -> int | None:
-    """What the service answers; None when there is none, or none yet."""
-    flags = "".join(letter for letter, on in (
-        ("t", sys.stdout.isatty()), ("r", context.rc), ("j", context.json)) if on)
-    file = os.path.abspath(context.file) if context.file else ""
-    return client.ask(flags, file, words, context.kernel.path(wire.SOCKET))
-
-
-def or_here(context: Context, words: list[str], act: Callable[[], int]) -> int:
+def or_here(ask: "Callable[[], int | None]", act: "Callable[[], int]") -> int:
     """Act in this process, unless a service that is just starting has the journal already."""
+    from vimage.messages import VimageError
+
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return act()
         except VimageError as error:
-            if error.problem.key != "state_busy" or context.alone or time.monotonic() > deadline:
+            if error.problem.key != "state_busy" or time.monotonic() > deadline:
                 raise
-        status = ask(context, words)
+        status = ask()
         if status is not None:
             return status
-        time.sleep(0.02)
+        time.sleep(PAUSE)
+
+
+def _run(argv: list[str]) -> None:
+    """Run a program to its end, with none of our descriptors."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chdir("/")
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            os.execv(argv[0], argv)
+        finally:
+            os._exit(127)
+    os.waitpid(pid, 0)
 
 
 def _program() -> list[str]:
     """How this program was started, without its arguments."""
     arguments = len(sys.argv) - 1
     return [sys.executable, *sys.orig_argv[1:len(sys.orig_argv) - arguments]]
+
+
+def _fail(key: str, **fields: "Any") -> int:
+    """One line on stderr, and the exit status."""
+    from vimage.messages import Problem
+
+    sys.stderr.write(f"vimage: {Problem.of(key, **fields)}\n")
+    return 2
