@@ -25,9 +25,21 @@ def main(argv: list[str] | None = None) -> int:
             from vimage.service import launch
 
             return launch.and_ask(*parsed)
+    if argv[:2] == ["service", "--supervised"]:
+        return _serve(argv[2:])
     from vimage.commands import main as local
 
     return local(argv)
+
+
+def _serve(argv: list[str]) -> int:
+    """Be the service, as ``launch`` starts it; the whole command line is not needed."""
+    from vimage.commands import attempt
+    from vimage.commands.context import Context
+    from vimage.commands.service import serve
+
+    context = Context(file=argv[1] if argv[:1] == ["-f"] else None)
+    return attempt(lambda: serve(context, supervised=True))
 
 
 def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:

@@ -19,7 +19,6 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from vimage.messages import Problem, VimageError
@@ -98,8 +97,8 @@ class Record:
 class Journal:
     """The state directory.  Raises VimageError("state_unwritable") when a write fails."""
 
-    def __init__(self, directory: str | Path, boot_id: str) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: str | os.PathLike[str], boot_id: str) -> None:
+        self.directory = os.fspath(directory)
         self.boot_id = boot_id
         self.records: dict[str, Record] = {}
         self.shared: dict[str, Facts] = {}
@@ -117,7 +116,7 @@ class Journal:
         if write:
             try:
                 for part in ("vimages", "shared", "aside", "returning"):
-                    (self.directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+                    os.makedirs(f"{self.directory}/{part}", mode=0o700, exist_ok=True)
                 os.chmod(self.directory, 0o700)
                 self._acquire()
             except OSError as error:
@@ -140,7 +139,7 @@ class Journal:
             self._lock = None
 
     def _acquire(self) -> None:
-        self._lock = os.open(self.directory / "lock",
+        self._lock = os.open(f"{self.directory}/lock",
                              os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -152,15 +151,19 @@ class Journal:
 
     def _read(self, part: str) -> Iterator[tuple[str, Facts]]:
         with contextlib.suppress(FileNotFoundError):
-            for path in sorted((self.directory / part).glob("*.json")):
-                with self._checked(part, path.stem):
-                    data = json.loads(_unseal(path.read_bytes()))
+            for file in sorted(os.listdir(f"{self.directory}/{part}")):
+                stem, suffix = os.path.splitext(file)
+                if suffix != ".json":
+                    continue
+                with self._checked(part, stem):
+                    with open(self._path(part, stem), "rb") as octets:
+                        data = json.loads(_unseal(octets.read()))
                     if not isinstance(data, dict) or data.get("version") != VERSION:
                         raise ValueError("its version is not known")
                     if data.get("boot") != self.boot_id:
-                        self._put_aside(part, path.stem)
+                        self._put_aside(part, stem)
                         continue
-                    yield path.stem, data
+                    yield stem, data
 
     @contextlib.contextmanager
     def _checked(self, part: str, name: str) -> Iterator[None]:
@@ -168,13 +171,15 @@ class Journal:
             yield
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self.set_aside.append(Problem.of(
-                "state_damaged", path=self.directory / part / f"{name}.json", why=error))
+                "state_damaged", path=self._path(part, name), why=error))
             self._put_aside(part, name)
 
     def _put_aside(self, part: str, name: str) -> None:
         if self._lock is not None:
-            path = self.directory / part / f"{name}.json"
-            path.rename(self.directory / "aside" / f"{part}.{name}.json")
+            os.rename(self._path(part, name), f"{self.directory}/aside/{part}.{name}.json")
+
+    def _path(self, part: str, name: str) -> str:
+        return f"{self.directory}/{part}/{name}.json"
 
     # -- writing ----------------------------------------------------------------------
 
@@ -201,7 +206,7 @@ class Journal:
         self._unlink("shared", key)
 
     def _write(self, part: str, name: str, data: Facts) -> None:
-        path = f"{self.directory}/{part}/{name}.json"
+        path = self._path(part, name)
         body = json.dumps({"version": VERSION, "boot": self.boot_id, **data},
                           separators=(",", ":")).encode()
         try:
@@ -211,7 +216,7 @@ class Journal:
 
     def _unlink(self, part: str, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.directory}/{part}/{name}.json")
+            os.unlink(self._path(part, name))
 
 
 def _seal(body: bytes) -> bytes:

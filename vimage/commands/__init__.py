@@ -6,14 +6,16 @@ short command costs.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vimage import __version__
 from vimage.messages import VimageError
+
+if TYPE_CHECKING:
+    import argparse
 
 #: Verb to module and one-line description.
 VERBS = {
@@ -37,6 +39,8 @@ VERBS = {
 
 def options() -> argparse.ArgumentParser:
     """The options that every verb takes, before or after it."""
+    import argparse
+
     parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-f", metavar="FILE", dest="file", help="read FILE in place of rc.conf")
     parser.add_argument("--simulate", action="store_true",
@@ -52,6 +56,8 @@ def options() -> argparse.ArgumentParser:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The whole command line, or that of one verb (the others are named only)."""
+    import argparse
+
     common = options()
     top = argparse.ArgumentParser(
         prog="vimage", parents=[common],
@@ -77,8 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(_verb(argv)).parse_args(argv)
     from vimage.commands.context import Context
 
+    return attempt(lambda: arguments.run(Context.of(arguments), arguments))
+
+
+def attempt(act: Callable[[], int]) -> int:
+    """Run a verb; its failure becomes a line on stderr and an exit status."""
     try:
-        status: int = arguments.run(Context.of(arguments), arguments)
+        status = act()
         sys.stdout.flush()
         return status
     except VimageError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import logging
@@ -11,8 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vimage.configuration.load import Loaded, load
 from vimage.journal import Journal
@@ -20,13 +18,16 @@ from vimage.kernel import Kernel, Processes
 from vimage.messages import VimageError
 from vimage.session import Session, open_journal, open_session
 
+if TYPE_CHECKING:
+    import argparse
+
 T = TypeVar("T")
 
 
-def simulated_directory() -> Path:
+def simulated_directory() -> str:
     """Where a simulated host lives when no directory is named."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(base) / "vimage" / "simulated"
+    return f"{base}/vimage/simulated"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Context:
 
     file: str | None = None
     simulate: bool = False
-    directory: Path | None = None
+    directory: str | None = None
     json: bool = False
     rc: bool = False
     without_service: bool = False
@@ -48,7 +49,7 @@ class Context:
         context = cls(
             file=getattr(arguments, "file", None),
             simulate=getattr(arguments, "simulate", False) or directory is not None,
-            directory=Path(directory) if directory else None,
+            directory=directory or None,
             json=getattr(arguments, "json", False), rc=getattr(arguments, "rc", False),
             without_service=getattr(arguments, "without_service", False))
         if not context.log.handlers:

@@ -139,7 +139,7 @@ class Stage:
         from vimage import graph
         from vimage.commands.graph import topology
 
-        context = Context(file=str(self.rc_conf), simulate=True, directory=self.directory)
+        context = Context(file=str(self.rc_conf), simulate=True, directory=str(self.directory))
         return graph.render(topology(context, [], {"vj1", "vj2"}), "svg")
 
     def _ifconfig(self, name: str) -> None:

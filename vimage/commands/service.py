@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import logging.handlers
 import os
+from typing import TYPE_CHECKING
 
 from vimage import check
 from vimage.commands.context import Context
 from vimage.messages import VimageError
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def add(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -28,6 +31,11 @@ def needs_service(context: Context, arguments: argparse.Namespace) -> int:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     """Serve."""
+    return serve(context, supervised=arguments.supervised)
+
+
+def serve(context: Context, *, supervised: bool) -> int:
+    """Serve until told to end."""
     from vimage.service.daemon import Service, execute_again
     from vimage.service.reading import Reader
 
@@ -38,14 +46,14 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     check.load_modules(kernel)
     processes = context.processes
 
-    async def serve() -> bool:
+    async def live() -> bool:
         # On a simulated host only the shell that reads rc.conf is real.
         reader = Reader(kernel, None if context.simulate else processes, context.file)
         service = Service(kernel, processes, context.log, reader=reader,
-                          supervised=arguments.supervised)
+                          supervised=supervised)
         return await service.run()
 
-    again = asyncio.run(serve())
+    again = asyncio.run(live())
     processes.close()
     if again:
         execute_again()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from vimage.configuration.load import variables
 from vimage.configuration.resolve import resolve
@@ -13,7 +12,7 @@ from vimage.messages import VimageError
 _UUID = "5f0d6a38-2e1b-4f7c-9a45-7f3b1c2d4e60"
 
 
-def host(directory: Path, file: str | None) -> SimulatedKernel:
+def host(directory: str, file: str | None) -> SimulatedKernel:
     """The host of that directory; a new one when there is none.
 
     A new host has em0, em1, igb0, igb1 and vtnet0, the interfaces that the configuration
@@ -37,4 +36,4 @@ def _root(path: str) -> None:
     for directory in ("bin", "dev", "etc", "proc", "usr/sbin"):
         os.makedirs(os.path.join(path, directory), exist_ok=True)
     for program in ("bin/sh", "usr/sbin/service"):
-        Path(path, program).touch(mode=0o755)
+        os.close(os.open(os.path.join(path, program), os.O_CREAT | os.O_WRONLY, 0o755))

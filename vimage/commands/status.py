@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Set
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vimage.commands.context import Context
 from vimage.commands.output import show_json, table
 from vimage.journal import READY, Record
 from vimage.kernel import Kernel
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def add(parser: argparse.ArgumentParser, verb: str) -> None:

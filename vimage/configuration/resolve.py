@@ -7,7 +7,6 @@ that belongs to no vimage leaves all of them out.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections import defaultdict
@@ -697,6 +696,8 @@ _PARTS = [*table.VIMAGE, *(f"{part}0" for part in table.LINK)]
 
 
 def _close(word: str, words: Iterable[str]) -> list[str]:
+    import difflib  # for what is wrong only
+
     return difflib.get_close_matches(word, words, n=1, cutoff=0.7)
 
 

@@ -6,7 +6,6 @@ address is no number.
 
 from __future__ import annotations
 
-import glob
 import importlib
 import os
 import re
@@ -36,10 +35,19 @@ def alone(file: str | None) -> bool:
 def files(file: str | None = None) -> list[str]:
     """The YAML files of a configuration: ``file`` stands in place of rc.conf."""
     if file is None:
-        return sorted(glob.glob(f"{glob.escape(DIRECTORY)}/*.yaml"))
+        return _below(DIRECTORY)
     if os.path.isdir(file):
-        return sorted(glob.glob(f"{glob.escape(file)}/*.yaml"))
+        return _below(file)
     return [file] if file.endswith(".yaml") else []
+
+
+def _below(directory: str) -> list[str]:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return sorted(f"{directory}/{name}" for name in names
+                  if name.endswith(".yaml") and not name.startswith("."))
 
 
 def add(variables: Mapping[str, str], paths: Iterable[str]) -> dict[str, str]:
