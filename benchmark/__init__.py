@@ -1,0 +1,1 @@
+"""Measures vimage beside what can be had without it.  See docs/performance.md."""
