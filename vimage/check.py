@@ -47,6 +47,39 @@ def host(kernel: Kernel, *, privileged: bool) -> list[Problem]:
     return problems
 
 
+#: Kernel memory of one vimage, bytes: an empty VNET and one interface (13.2, amd64, with
+#: hash tables as the kernel sizes them on a host of 4 GiB).
+MEMORY = 2 * 1024 * 1024
+
+#: struct nodeinfo in the list of all nodes (NGM_LISTNODES), bytes; and the nodes of the host.
+NODE, NODES_OF_HOST = 72, 100
+
+
+def limits(kernel: Kernel, configuration: Configuration) -> Iterator[Problem]:
+    """Warnings of what this host will run out of with all of the configuration running."""
+    vimages = configuration.vimages.values()
+    memory, have = len(vimages) * MEMORY, _number(kernel, "hw.physmem")
+    if have and memory > have // 2:
+        yield Problem.of("limit_memory", warning=True, count=len(vimages),
+                         need=f"{memory >> 20} MB", have=f"{have >> 20} MB")
+    nodes = sum(len(vimage.links) for vimage in vimages) + len(configuration.bridges) \
+        + NODES_OF_HOST
+    room = _number(kernel, "kern.ipc.maxsockbuf")
+    if room and nodes * NODE > room * 9 // 10:
+        yield Problem.of("limit_nodes", warning=True, count=nodes, have=room,
+                         need=2 * nodes * NODE)
+    programs = sum(bool(vimage.command) for vimage in vimages) + 4 * configuration.parallel
+    most = _number(kernel, "kern.maxproc")
+    if most and programs > most // 2:
+        yield Problem.of("limit_processes", warning=True, count=programs, have=most)
+    seconds = configuration.shutdown_timeout
+    for vimage in vimages:
+        if vimage.stop_timeout > seconds:
+            yield Problem.of("limit_shutdown", vimage=vimage.name, warning=True,
+                             name=vimage.name, value=f"{vimage.stop_timeout:g}",
+                             have=f"{seconds:g}")
+
+
 def load_modules(kernel: Kernel) -> None:
     """Load what vimage needs.  Raises VimageError("module_missing")."""
     for module in MODULES:

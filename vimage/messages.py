@@ -215,6 +215,22 @@ MESSAGES: dict[str, Message] = {
         "ruleset that is loaded (devfs rule showsets)",
         "Mounted with an empty ruleset, devfs would show every disk. service devfs start loads "
         "the rulesets of devfs.rules(5)."),
+    "limit_memory": Message(
+        "{count} vimages need {need} of kernel memory, this host has {have} in all",
+        "Each has a network stack of its own, about 2 MB. docs/limits.md has the loader "
+        "settings that make it smaller."),
+    "limit_nodes": Message(
+        "{count} netgraph nodes: their list does not fit into kern.ipc.maxsockbuf={have}; "
+        "allowed: {need} or more",
+        "The service could not see which nodes there are. Set kern.ipc.maxsockbuf in "
+        "sysctl.conf(5)."),
+    "limit_processes": Message(
+        "{count} processes of vimages at once, kern.maxproc={have}",
+        "Set kern.maxproc in loader.conf(5)."),
+    "limit_shutdown": Message(
+        "vimage_{name}_stop_timeout=\"{value}\" is longer than rcshutdown_timeout=\"{have}\"",
+        "At the host's shutdown rc(8) would end before the vimage has stopped. Set "
+        "rcshutdown_timeout in rc.conf(5)."),
     "no_racct": Message(
         "vimage_{name}_rctl=\"{value}\": the kernel keeps no account of resources; allowed: "
         "resource rules only with kern.racct.enable=1",

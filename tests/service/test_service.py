@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 
 import pytest
@@ -98,6 +99,28 @@ def test_a_jail_that_goes_is_cleaned_up(host: Host, caplog: pytest.LogCaptureFix
             assert len(said) == 1 and said[0].startswith("a: jail ")
             assert difference(nothing, host.stage.look()) == []
             assert only_a != nothing
+
+    host.play(play)
+
+
+def test_a_look_that_fails_is_told_once_and_made_up_for(
+        host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> set[int]:
+        raise OSError(errno.ETIMEDOUT, "netgraph: no reply")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start", "a")
+            monkeypatch.setattr(host.stage.kernel, "ng_ids", broken)
+            host.stage.hand.shut_down_node("ng0_a:")
+            with caplog.at_level(logging.INFO, logger="test"):
+                for _ in range(3):
+                    await _after_a_look()
+                assert [r.getMessage() for r in caplog.records] == [
+                    "what runs cannot be looked at: netgraph: no reply"]
+                monkeypatch.undo()
+                await _after_a_look()
+            assert "a" not in service.session.journal.records
 
     host.play(play)
 

@@ -39,6 +39,8 @@ def problems_of(context: Context, names: list[str]) -> list[Problem]:
     wanted = names or list(loaded.names)
     problems = checks.host(kernel, privileged=context.privileged)
     problems += [p for p in loaded.problems if not p.vimage or p.vimage in wanted]
+    problems += [p for p in checks.limits(kernel, loaded.configuration)
+                 if not p.vimage or p.vimage in wanted]
     for name in wanted:
         if name in vimages and name not in records:
             problems += checks.vimage(kernel, vimages[name], loaded.configuration, shared)

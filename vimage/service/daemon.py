@@ -45,7 +45,8 @@ class Service:
         self.session: Session = open_session(kernel, processes, log, privileged=True, parallel=1)
         self.reader = reader
         self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
-        self.watch = Watch(kernel, self.session.journal.records, self.gone, self._interfaces)
+        self.watch = Watch(kernel, self.session.journal.records, self.gone, self._interfaces,
+                           log)
         self.health = Health(self.session.engine.tools, self.gone)
         self.backoff: dict[str, Backoff] = {}
         self.notes: dict[str, str] = {}  # what status says of a vimage besides its state

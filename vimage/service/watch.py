@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,11 +29,13 @@ class Watch:
     """Calls ``gone`` for each vimage that has lost something it needs."""
 
     def __init__(self, kernel: Kernel, records: dict[str, Record], gone: Gone,
-                 interfaces_changed: Callable[[], None]) -> None:
+                 interfaces_changed: Callable[[], None], log: logging.Logger) -> None:
         self._kernel = kernel
         self._records = records
         self._gone = gone
         self._interfaces_changed = interfaces_changed
+        self._log = log
+        self._failed = ""
         # What is watched, and the vimage it belongs to.  What has gone stays here until its
         # vimage is no longer ready: a look that came at a bad moment is made up for.
         self._jails: dict[int, str] = {}
@@ -47,7 +50,13 @@ class Watch:
         try:
             while True:
                 await asyncio.sleep(TICK)
-                self.look()
+                try:
+                    self.look()
+                    self._failed = ""
+                except OSError as error:  # say so once, and look again
+                    if self._failed != (words := str(error.strerror or error)):
+                        self._failed = words
+                        self._log.warning("what runs cannot be looked at: %s", words)
         finally:
             loop.remove_reader(self._events.fileno())
             self._events.close()
