@@ -7,6 +7,13 @@ import sys
 
 from vimage.service import wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+#: How often a connection that is refused is tried again, 50 ms apart.
+REFUSALS = 10
+
 #: Verbs that the service carries out when it runs.
 ASKED = frozenset({"start", "stop", "restart", "status", "reload", "reexec"})
 
@@ -80,13 +87,8 @@ def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
 
 def ask(flags: str, file: str, words: list[str], path: str = wire.SOCKET) -> int | None:
     """The exit status that the service answers with, None when no service answers."""
-    import _socket
-
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    try:
-        connection.connect(path)
-    except OSError:
-        connection.close()
+    connection = _connect(path)
+    if connection is None:
         return None
     try:
         connection.sendall(wire.request(flags, file, words))
@@ -96,6 +98,31 @@ def ask(flags: str, file: str, words: list[str], path: str = wire.SOCKET) -> int
         return 1
     finally:
         connection.close()
+
+
+def _connect(path: str) -> "_socket.socket | None":
+    """A connection, None when no service answers.
+
+    The kernel refuses when more clients wait than kern.ipc.soacceptqueue allows, and also
+    when the service that made the socket has died: a refusal is tried again for a while.
+    """
+    import _socket
+
+    for tries in range(REFUSALS + 1):
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            connection.connect(path)
+            return connection
+        except ConnectionRefusedError:
+            connection.close()
+            if tries < REFUSALS:
+                import time
+
+                time.sleep(0.05)
+        except OSError:
+            connection.close()
+            break
+    return None
 
 
 def _copy(connection: object) -> int:
