@@ -54,7 +54,12 @@ async def ask(stage: Stage, *words: str, flags: str = "") -> Reply:
 
 async def raw(stage: Stage, octets: bytes) -> Reply:
     """Whatever octets, and what comes back."""
-    reader, writer = await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
+            break
+        except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
+            await asyncio.sleep(0)
     writer.write(octets)
     writer.write_eof()
     said = {b"o": "", b"e": "", b"x": ""}
