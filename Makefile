@@ -38,7 +38,7 @@ YAML_RUN_DEPENDS=	${PYTHON_PKGNAMEPREFIX}yaml>0:devel/py-yaml@${PY_FLAVOR}
 .if exists(${.CURDIR}/vimage/__init__.py)
 DISTFILES=
 EXTRACT_ONLY=
-SOURCES=	LICENSE README.md devd docs man newsyslog.conf.d periodic port \
+SOURCES=	LICENSE README.md benchmark devd docs man newsyslog.conf.d periodic port \
 		pyproject.toml rc.conf.d rc.d sbin share tests vimage
 .endif
 

@@ -32,10 +32,9 @@ FIND_PYTHON =	python=; for p in $(PYTHON) python3.11 python3.12 python3.13 pytho
 stage:
 	@set -e; $(FIND_PYTHON); root="$(DESTDIR)$(PREFIX)"; \
 	rm -rf "$(DESTDIR)$(LIB)"; \
-	find vimage -name '*.py' -type f | while read -r file; do \
-		mkdir -p "$(DESTDIR)$(LIB)/$$(dirname $$file)"; \
-		install -m 644 "$$file" "$(DESTDIR)$(LIB)/$$file"; \
-	done; \
+	mkdir -p "$(DESTDIR)$(LIB)"; \
+	find vimage -name '*.py' -type f | tar -cf - -T - | tar -xof - -C "$(DESTDIR)$(LIB)"; \
+	chmod -R u=rwX,go=rX "$(DESTDIR)$(LIB)"; \
 	"$$python" -m compileall -q -d "$(LIB)" "$(DESTDIR)$(LIB)"; \
 	mkdir -p "$$root/sbin"; \
 	sed -e "s|%%PYTHON%%|$$python|" -e 's|%%PREFIX%%|$(PREFIX)|' sbin/vimage.in \

@@ -28,17 +28,21 @@ METADATA = {"pkg-descr": "+DESC", "pkg-message": "+DISPLAY", "pkg-install": "+IN
             "pkg-deinstall": "+DEINSTALL"}
 
 
-def entries(text: str) -> list[str]:
-    """pkg-plist for pkg(8) alone: ``@sample`` is a keyword of the ports tree."""
-    lines = []
-    for line, file in zip(text.splitlines(), plist.expanded(text), strict=True):
-        lines.append(file)
-        if line.startswith("@sample "):
-            sample = f"%D/{file}"
-            target = sample.removesuffix(".sample")
-            lines += [f"@postexec test -e {target} || cp -p {sample} {target}",
-                      f"@preunexec ! cmp -s {sample} {target} || rm -f {target}"]
-    return lines
+#: What the keyword ``@sample`` of the ports tree does, as scripts of the package.
+SAMPLES = {
+    "+POST_INSTALL": '[ -e "$file" ] || cp -p "$file.sample" "$file"',
+    "+PRE_DEINSTALL": '! cmp -s "$file" "$file.sample" || rm "$file"',
+}
+
+
+def sample_scripts(text: str) -> dict[str, str]:
+    """Scripts of the package that make settings of the samples in pkg-plist, and take away
+    the settings that are still as in the sample."""
+    files = " ".join(line.removeprefix("@sample ").removesuffix(".sample")
+                     for line in text.splitlines() if line.startswith("@sample "))
+    return {name: f'cd "${{PKG_ROOTDIR%/}}$PKG_PREFIX" || exit\n'
+                  f"for file in {files}; do\n\t{command}\ndone\n"
+            for name, command in SAMPLES.items()}
 
 
 def manifest(version: str) -> dict[str, object]:
@@ -58,9 +62,12 @@ def make(version: str, directory: Path) -> Path:
                        cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
         for file, name in METADATA.items():
             shutil.copy(ROOT / file, metadata / name)
+        listing = (ROOT / "pkg-plist").read_text()
+        for name, script in sample_scripts(listing).items():
+            (metadata / name).write_text(script)
         (metadata / "+MANIFEST").write_text(json.dumps(manifest(version)))
         listed = Path(work, "plist")
-        listed.write_text("\n".join(entries((ROOT / "pkg-plist").read_text())) + "\n")
+        listed.write_text("\n".join(plist.expanded(listing)) + "\n")
         subprocess.run(["pkg", "create", "-q", "-m", metadata, "-r", stage, "-p", listed,
                         "-o", directory], check=True, stdin=subprocess.DEVNULL)
     return max(directory.glob(f"vimage-{version}.*"))

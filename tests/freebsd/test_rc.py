@@ -74,11 +74,13 @@ def test_refuses_in_a_jail(script):
     assert "vimage does not run in a jail" in result.stderr
 
 
-def test_pkg_is_told_from_an_administrator(script, tmp_path):
+@pytest.mark.parametrize("verb", ["stop", "forcestop", "faststop"])
+def test_pkg_is_told_from_an_administrator(script, tmp_path, verb):
     """With the real ps(1), and service(8)'s way to start a script."""
     path = script.install()
     (tmp_path / "ps").unlink()
-    service = f"env -i HOME=/ PATH={tmp_path}:/sbin:/bin:/usr/sbin:/usr/bin {path} forcestop"
+    service = (f"env -i HOME=/ PATH={tmp_path}:/sbin:/bin:/usr/sbin:/usr/bin vimage_enable=YES "
+               f"{path} {verb}")
     for name, expected in (("pkg", ["--rc", "stop", "--service-only"]),
                            ("pkg-static", ["--rc", "stop", "--service-only"]),
                            ("anything", ["--rc", "stop"])):

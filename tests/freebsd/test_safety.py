@@ -124,7 +124,7 @@ def test_a_link_in_the_root_leads_no_mount_astray(root: Path) -> None:
 def test_a_thousand_clients_that_say_nothing_hold_up_nobody(root: Path) -> None:
     configure(root)
     assert stage.vimage("start").returncode == 0
-    clients = []
+    clients: list[socket.socket] = []
     try:
         while len(clients) < 1000:
             client = socket.socket(socket.AF_UNIX)

@@ -1,8 +1,9 @@
-"""The list of files for pkg(8) alone."""
+"""A package made by pkg(8) alone."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,17 +16,35 @@ package = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(package)
 
 
-def test_samples_are_copied_and_taken_away():
-    assert package.entries("@sample etc/devd/x.conf.sample\nsbin/x\n") == [
-        "etc/devd/x.conf.sample",
-        "@postexec test -e %D/etc/devd/x.conf || "
-        "cp -p %D/etc/devd/x.conf.sample %D/etc/devd/x.conf",
-        "@preunexec ! cmp -s %D/etc/devd/x.conf.sample %D/etc/devd/x.conf || "
-        "rm -f %D/etc/devd/x.conf",
-        "sbin/x"]
+PLIST = "@sample etc/devd/x.conf.sample\n@sample etc/y.sample\nsbin/x\n"
 
 
-def test_every_entry_is_a_file_or_a_command():
-    for line in package.entries((ROOT / "pkg-plist").read_text()):
-        assert "%%" not in line
-        assert not line.startswith("@") or line.split()[0] in ("@postexec", "@preunexec")
+def test_settings_are_made_of_samples_and_go_with_them_unless_changed(tmp_path):
+    def run(name):
+        done = subprocess.run(
+            ["sh", "-c", package.sample_scripts(PLIST)[name]], text=True, capture_output=True,
+            stdin=subprocess.DEVNULL,
+            env={"PATH": "/bin:/usr/bin", "PKG_ROOTDIR": f"{tmp_path}/", "PKG_PREFIX": "/local"})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    etc = tmp_path / "local/etc"
+    (etc / "devd").mkdir(parents=True)
+    (etc / "devd/x.conf.sample").write_text("x\n")
+    (etc / "y.sample").write_text("y\n")
+    run("+POST_INSTALL")
+    assert [(etc / name).read_text() for name in ("devd/x.conf", "y")] == ["x\n", "y\n"]
+    (etc / "y").write_text("changed\n")
+    run("+POST_INSTALL")
+    assert (etc / "y").read_text() == "changed\n"
+    run("+PRE_DEINSTALL")
+    assert not (etc / "devd/x.conf").exists()
+    assert (etc / "y").read_text() == "changed\n"
+    (etc / "y").unlink()
+    run("+PRE_DEINSTALL")
+
+
+def test_every_sample_is_seen_to():
+    text = (ROOT / "pkg-plist").read_text()
+    for script in package.sample_scripts(text).values():
+        assert [f"@sample {file}.sample" for file in script.split("for file in ")[1].split(
+            ";")[0].split()] == [line for line in text.splitlines() if line.startswith("@")]

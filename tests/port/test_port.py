@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import vimage
+from tests.freebsd import recipes
 from tests.manual.test_manual import COMMON, options, verbs
 from vimage import commands
 
@@ -47,8 +48,20 @@ def test_the_message_has_the_lines_of_the_readme_and_of_the_manual():
     readme = (ROOT / "README.md").read_text()
     manual = (ROOT / "man/vimage.8").read_text()
     for line in lines:
-        assert line in readme.replace(" vimage_vj1_devfs_enable=NO", "")
+        assert line in readme
         assert line in manual
+
+
+def test_what_is_typed_on_a_freebsd_host_is_found_in_the_documents():
+    """The tests on FreeBSD run these commands and no others."""
+    readme = recipes.commands(recipes.section((ROOT / "README.md").read_text(),
+                                              "On a FreeBSD host"))
+    assert [line.split()[0] for line in readme] == [
+        "pkg", "make", "service", "sysrc", "sysrc", "sysrc", "vimage", "vimage", "service",
+        "jexec", "vimage", "service", "sysrc", "make", "service"]
+    assert [line.split()[0] for line in recipes.of_the_message()] == [
+        "sysrc", "sysrc", "sysrc", "service", "vimage", "service"]
+    assert recipes.for_card(["a=em0 b=em01"], "igb0") == ["a=igb0 b=em01"]
 
 
 @pytest.mark.skipif(not shutil.which("bmake"), reason="needs bmake")

@@ -9,10 +9,16 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).parents[2] / "rc.d" / "vimage"
 
-#: Prints each argument on a line of its own and exits with $FAKE_STATUS.
+#: Prints $FAKE_TABLE, or else each argument on a line of its own, exits with $FAKE_STATUS, and
+#: keeps a list of its calls.
 PROGRAM = """\
 #!/bin/sh
-for argument; do printf '<%s>\\n' "$argument"; done
+echo "$*" >> "${0%/*}/calls"
+if [ "$FAKE_TABLE" ]; then
+	printf '%s' "$FAKE_TABLE"
+else
+	for argument; do printf '<%s>\\n' "$argument"; done
+fi
 exit ${FAKE_STATUS:-0}
 """
 
@@ -50,11 +56,19 @@ class RcScript:
         command = [shell, str(script), *arguments]
         if before:
             command = [shell, "-c", f'{before}\n( set -- "$@"; . {script} )', "rc", *arguments]
+        return self.run(*command)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the script's environment."""
         path = f"{self.directory}:{os.environ['PATH']}"
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+            list(command), capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
             env={"PATH": path, "FAKE_RC_CONF": str(self.directory / "rc.conf"),
                  **self.environment})
+
+    def calls(self) -> list[str]:
+        """How the program was called, from the first time on."""
+        return (self.directory / "calls").read_text().splitlines()
 
 
 def called(result: subprocess.CompletedProcess[str]) -> list[str]:

@@ -66,20 +66,55 @@ def test_refuses_in_a_jail(script):
         assert "vimage does not run in a jail" in result.stderr
 
 
+TABLE = ("NAME  STATE    JID  ROOT  INTERFACES\nvj1   ready    1    /     ng0_vj1\n"
+         "vj2   stopped  -    /     -\nvj3   ready, its command has ended  3  /  -\n")
+
+
 @pytest.mark.parametrize("parent", ["pkg", "pkg-static"])
 def test_pkg_stops_the_service_and_not_the_vimages(script, parent):
     script.parent = parent
     assert called(script("onestatus")) == ["--rc", "status"]
-    for verb in ("forcestop", "faststop"):
+    for verb in ("stop", "forcestop", "faststop"):
         assert called(script(verb)) == ["--rc", "stop", "--service-only"]
-    assert called(script("stop")) == ["--rc", "stop"]
+
+
+@pytest.mark.parametrize("verb", ["start", "quietstart", "restart"])
+def test_pkg_brings_the_service_back_and_starts_no_vimage(script, verb):
+    script.parent = "pkg"
+    script.environment |= {"FAKE_TABLE": TABLE, "FAKE_STATUS": "1"}
+    result = script(verb)
+    assert script.calls() == ["status", "--rc start vj1 vj3"]
+    assert (result.stdout, result.stderr) == ("", "")
+    script.environment |= {"FAKE_STATUS": "0"}  # it runs
+    script(verb)
+    script.environment |= {"FAKE_STATUS": "1", "FAKE_TABLE": TABLE.splitlines()[0]}
+    script(verb)
+    assert script.calls() == ["status", "--rc start vj1 vj3", "status", "status"]
+
+
+def test_pkg_after_the_program_has_gone(script):
+    script.parent = "pkg"
+    path = script.install()
+    (script.directory / "program").unlink()
+    for verb in ("faststop", "restart"):
+        result = script.run("sh", str(path), verb)
+        assert (result.stdout, result.stderr, result.returncode) == ("", "", 0)
 
 
 @pytest.mark.parametrize("parent", ["sh", "pkgfile", "service"])
-def test_an_administrator_s_forcestop_stops_the_vimages(script, parent):
+def test_an_administrator_means_the_vimages(script, parent):
     script.parent = parent
-    for verb in ("forcestop", "faststop"):
+    for verb in ("stop", "forcestop", "faststop"):
         assert called(script(verb)) == ["--rc", "stop"]
+    for verb in ("start", "restart"):
+        assert called(script(verb)) == ["--rc", verb]
+
+
+def test_boot_and_shutdown_are_nobody_else_s(script):
+    """Whatever the parent of rc(8) may be called."""
+    script.parent = "pkg"
+    assert called(script("faststart", before="autoboot=yes")) == ["--rc", "start"]
+    assert called(script("faststop", before="rc_shutdown=single")) == ["--rc", "stop"]
 
 
 def test_shutdown_is_told_when_the_host_goes_down(script):
