@@ -244,8 +244,7 @@ def flags(descriptor: int, name: str) -> int:
 
 
 def set_flags(descriptor: int, name: str, set_: int, clear: int) -> None:
-    """SIOCSIFFLAGS; nothing to do when they are so already."""
-    old = flags(descriptor, name)
-    new = (old | int(set_)) & ~int(clear)
-    if new != old:
-        ifreq.named(descriptor, ifreq.SIOCSIFFLAGS, name, "HH", new & 0xffff, new >> 16)
+    """SIOCSIFFLAGS, also when they are so already: an interface that comes back from a VNET
+    is down without its driver having been told."""
+    new = (flags(descriptor, name) | int(set_)) & ~int(clear)
+    ifreq.named(descriptor, ifreq.SIOCSIFFLAGS, name, "HH", new & 0xffff, new >> 16)
