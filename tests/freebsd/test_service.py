@@ -166,7 +166,8 @@ def test_a_parent_that_is_destroyed_and_comes_back(clean_host: None) -> None:
         assert stage.vimage("start").returncode == 0
         program = programs()["one"]
         assert stage.pings("", "10.55.0.2")
-        _noticed(lambda: stage.sh("ifconfig epair55a destroy"), "epair55a: has gone")
+        seconds = _noticed(lambda: stage.sh("ifconfig epair55a destroy"), "epair55a: has gone")
+        print(f"noticed after {seconds:.2f} s: a parent was destroyed")
         _noticed(lambda: stage.sh("ifconfig epair55 create; ifconfig epair55b inet 10.55.0.1/24"),
                  "epair55a: is back on its bridge")
         assert stage.pings("", "10.55.0.2")
