@@ -211,23 +211,27 @@ class Engine:
         """
         async with self._locks[name]:
             record = self.records[name]
-            problems = []
             try:
-                for entry, step in plan.stop(record):
-                    if any(entry is other for other in entries):
-                        problems += await self._undo_entry(record, entry, step)
+                problems = await self._undo_some(record, lambda entry: any(
+                    entry is other for other in entries))
+                try:
+                    await self._do_all(record, steps)
+                    record.configuration = dict(configuration)
+                except VimageError as failed:
+                    problems.append(failed.problem)
+                    problems += await self._undo_some(record, lambda e: e.state == BEGUN)
             finally:
                 self.tools.release(name)
-            try:
-                await self._do_all(record, steps)
-                record.configuration = dict(configuration)
-            except VimageError as failed:
-                problems.append(failed.problem)
-                for entry, step in plan.stop(record):
-                    if entry.state == BEGUN:
-                        problems += await self._undo_entry(record, entry, step)
             self._save(record)
             return problems
+
+    async def _undo_some(self, record: Record,
+                         wanted: Callable[[Entry], bool]) -> list[Problem]:
+        problems = []
+        for entry, step in plan.stop(record):
+            if wanted(entry):
+                problems += await self._undo_entry(record, entry, step)
+        return problems
 
     async def _do_all(self, record: Record, steps: Sequence[Step]) -> None:
         left = deque(steps)
