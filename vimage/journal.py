@@ -1,7 +1,8 @@
 """The record of what was done to the host, so that another process can undo exactly it.
 
-One file per vimage and one per shared thing, below ``/var/run/vimage``, mode 0600:
-``vimages/NAME.json`` and ``shared/KEY.json``.  Each is written whole to a temporary file
+One file per vimage, one per shared thing and one per matter that the service is to remember,
+below ``/var/run/vimage``, mode 0600: ``vimages/NAME.json``, ``shared/KEY.json`` and
+``service/KEY.json``.  Each is written whole to a temporary file
 and renamed: it survives the death of the process at any instant, at the price of a write.
 It need not survive the host: what it describes does not either.  A file is the CRC-32 of
 the rest in eight hexadecimal digits, a newline, and a JSON object that carries the id of the
@@ -102,6 +103,7 @@ class Journal:
         self.boot_id = boot_id
         self.records: dict[str, Record] = {}
         self.shared: dict[str, Facts] = {}
+        self.remembered: dict[str, Facts] = {}
         self.set_aside: list[Problem] = []
         self.version = 0  # counts what has changed in ``records``
         self._lock: int | None = None
@@ -115,7 +117,7 @@ class Journal:
         """
         if write:
             try:
-                for part in ("vimages", "shared", "aside", "returning"):
+                for part in ("vimages", "shared", "service", "aside", "returning"):
                     os.makedirs(f"{self.directory}/{part}", mode=0o700, exist_ok=True)
                 os.chmod(self.directory, 0o700)
                 self._acquire()
@@ -128,9 +130,10 @@ class Journal:
                 if record.name != name:
                     raise ValueError("name")
                 self.records[name] = record
-        for key, data in self._read("shared"):
-            with self._checked("shared", key):
-                self.shared[key] = _table(data, "facts")
+        for part, known in (("shared", self.shared), ("service", self.remembered)):
+            for key, data in self._read(part):
+                with self._checked(part, key):
+                    known[key] = _table(data, "facts")
 
     def close(self) -> None:
         """Let another process have it."""
@@ -205,6 +208,17 @@ class Journal:
         self.shared.pop(key, None)
         self._unlink("shared", key)
 
+    def remember(self, key: str, facts: Facts) -> None:
+        """What the service has to know after its own death."""
+        if self.remembered.get(key) != facts:
+            self.remembered[key] = facts
+            self._write("service", key, {"facts": facts})
+
+    def forget(self, key: str) -> None:
+        """The service need not know it any longer."""
+        if self.remembered.pop(key, None) is not None:
+            self._unlink("service", key)
+
     def _write(self, part: str, name: str, data: Facts) -> None:
         path = self._path(part, name)
         body = json.dumps({"version": VERSION, "boot": self.boot_id, **data},
@@ -230,10 +244,11 @@ def _unseal(octets: bytes) -> bytes:
     return body
 
 
-def replace(path: str, body: bytes) -> None:
+def replace(path: str, body: bytes, *, sync: bool = False) -> None:
     """Write a file so that it is the old one or the new one, never between.
 
-    No fsync: the name changes only after the data is in the kernel's hands.
+    That holds over the death of the process.  With ``sync`` (fsync(2)) it holds over that
+    of the host too.
     """
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -243,6 +258,8 @@ def replace(path: str, body: bytes) -> None:
             left = memoryview(body)
             while left:
                 left = left[os.write(descriptor, left):]
+            if sync:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)

@@ -19,12 +19,30 @@ RECORD = "/var/db/vimage/macs.json"
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """All that a configuration follows from: the arguments of ``resolve``."""
+
+    variables: Mapping[str, str]
+    hostuuid: str
+    cpus: int
+    recorded_macs: Mapping[str, str]
+    host_macs: Mapping[str, str]
+
+    @classmethod
+    def of(cls, kernel: Kernel, variables: Mapping[str, str]) -> Sources:
+        """On this host, now."""
+        return cls(dict(variables), str(_sysctl(kernel, "kern.hostuuid", "")),
+                   int(_sysctl(kernel, "hw.ncpu", 1)), _recorded(kernel), _host_macs(kernel))
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration as read, and what is wrong with it."""
 
     configuration: Configuration
     problems: tuple[Problem, ...] = ()
     names: tuple[str, ...] = ()  # every vimage the file speaks of, with errors or without
+    sources: Sources | None = None
 
     @property
     def errors(self) -> list[Problem]:
@@ -52,15 +70,19 @@ def variables(file: str | None) -> dict[str, str]:
     return yamlfiles.add(by_shell, yamlfiles.files(file))
 
 
-def loaded_from(kernel: Kernel, variables: Mapping[str, str]) -> Loaded:
-    """The configuration that variables give on this host."""
+def loaded_from(kernel: Kernel, variables: Mapping[str, str],
+                last: Loaded | None = None) -> Loaded:
+    """The configuration that variables give on this host: ``last`` itself, if it follows from
+    the same."""
+    sources = Sources.of(kernel, variables)
+    if last is not None and last.sources == sources:
+        return last
     configuration, problems = resolve(
-        variables, hostuuid=str(_sysctl(kernel, "kern.hostuuid", "")),
-        cpus=int(_sysctl(kernel, "hw.ncpu", 1)), recorded_macs=_recorded(kernel),
-        host_macs=_host_macs(kernel))
+        sources.variables, hostuuid=sources.hostuuid, cpus=sources.cpus,
+        recorded_macs=sources.recorded_macs, host_macs=sources.host_macs)
     names = dict.fromkeys([*configuration.list, *configuration.vimages,
                            *(problem.vimage for problem in problems if problem.vimage)])
-    return Loaded(configuration, tuple(problems), tuple(names))
+    return Loaded(configuration, tuple(problems), tuple(names), sources)
 
 
 def record_macs(kernel: Kernel, configuration: Configuration) -> None:
@@ -73,7 +95,7 @@ def record_macs(kernel: Kernel, configuration: Configuration) -> None:
     path = kernel.path(RECORD)
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        replace(path, json.dumps(configuration.resolved_macs, indent=1).encode())
+        replace(path, json.dumps(configuration.resolved_macs, indent=1).encode(), sync=True)
     except OSError as error:
         raise VimageError("state_unwritable", path=path, why=error.strerror) from error
 

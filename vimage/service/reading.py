@@ -39,7 +39,7 @@ class Reader:
         async with self._lock:
             loaded = loaded_from(self._kernel, yamlfiles.add(
                 {} if yamlfiles.alone(file) else await self._variables(file),
-                yamlfiles.files(file)))
+                yamlfiles.files(file)), self.loaded)
         self.loaded, self._signature = loaded, signature
         return loaded
 
