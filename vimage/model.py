@@ -111,4 +111,5 @@ class Configuration:
     mac_seed: str = ""  # vimage_mac_seed, else kern.hostuuid; "" if there is neither
     #: MAC addresses that are not the first of their owner ("NAME/N"): a clash was resolved.
     resolved_macs: dict[str, str] = field(default_factory=dict)
+    logfile: str = ""
     shutdown_timeout: float = 90  # rcshutdown_timeout, seconds

@@ -32,7 +32,7 @@ SPECIFIED = (
     "vimage_NAME_enforce_statfs", "vimage_NAME_osrelease", "vimage_NAME_osreldate",
     "vimage_NAME_securelevel", "vimage_NAME_parameters", "vimage_NAME_rctl",
     "vimage_NAME_cpus", "vimage_bridge_list", "vimage_bridge_BR_addr", "vimage_bridge_BR_mac",
-    "vimage_mac_seed",
+    "vimage_mac_seed", "vimage_logfile",
 )
 
 #: Texts that somebody might write.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.service.conftest import Host, ask
+from vimage.journal import Record
+from vimage.kernel.simulated import SimulatedKernel
 from vimage.service import consoles
+from vimage.service.consoles import AT_LEISURE, AT_ONCE, Consoles
 from vimage.service.watch import TICK
 
 
@@ -50,3 +54,60 @@ def test_a_log_turned_into_a_link_is_not_followed(host: Host,
         assert precious.read_bytes() == b"precious" * 100
 
     host.play(play)
+
+
+class Disk:
+    """The free space that statvfs(2) tells, and the logs that lstat(2) was asked about."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.free = 1 << 40
+        self.looks = 0
+        self.lstat = os.lstat
+        monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(
+            f_bavail=self.free // 512, f_frsize=512))
+        monkeypatch.setattr(os, "lstat", self.look)
+
+    def look(self, path: str) -> os.stat_result:
+        self.looks += 1
+        return self.lstat(path)
+
+
+def test_many_logs_cost_little_unless_the_disk_fills(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel.open(tmp_path)
+    records = [Record(f"v{n}", configuration={"consolelog": f"/var/log/v{n}.log"})
+               for n in range(3 * AT_ONCE)]
+    log = Path(kernel.path(f"/var/log/v{2 * AT_ONCE + 7}.log"))
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    disk = Disk(monkeypatch)
+    watcher = Consoles(kernel)
+    for _ in range(3):
+        assert watcher.look(records) == []
+    assert disk.looks == 3 * AT_LEISURE
+    with log.open("ab") as writer:
+        writer.truncate(consoles.LIMIT + 1)
+    disk.free -= consoles.LIMIT
+    looks = [watcher.look(records) for _ in range(3)]
+    assert disk.looks == 3 * AT_LEISURE + 3 * AT_ONCE
+    assert looks == [[], [], [records[2 * AT_ONCE + 7].name]]
+    assert log.stat().st_size == 0
+    assert watcher.look(records) == []
+    assert disk.looks == 4 * AT_LEISURE + 3 * AT_ONCE
+
+
+def test_space_that_is_lost_slowly_counts_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = SimulatedKernel.open(tmp_path)
+    records = [Record(f"v{n}", configuration={"consolelog": f"/var/log/v{n}.log"})
+               for n in range(10)]
+    disk = Disk(monkeypatch)
+    watcher = Consoles(kernel)
+    watcher.look(records)
+    for _ in range(3):
+        disk.free -= consoles.LIMIT // 4
+        watcher.look(records)
+    assert disk.looks == 4 * AT_LEISURE
+    disk.free -= consoles.LIMIT // 4
+    watcher.look(records)
+    assert disk.looks == 4 * AT_LEISURE + len(records)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import logging.handlers
-import os
 from typing import TYPE_CHECKING
 
 from vimage import check
@@ -37,9 +35,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
     from vimage.service.daemon import Service, execute_again
+    from vimage.service.logs import to_syslog
     from vimage.service.reading import Reader
 
-    log_to_syslog(context)
+    context.log.setLevel(logging.INFO)
+    if not context.simulate:
+        to_syslog(context.log)
     kernel = context.kernel
     for problem in check.host(kernel, privileged=context.privileged):
         raise VimageError(problem)
@@ -58,16 +59,3 @@ def serve(context: Context, *, supervised: bool) -> int:
     if again:
         execute_again()
     return 0
-
-
-def log_to_syslog(context: Context) -> None:
-    """Facility daemon; stderr too where there is no syslogd to listen."""
-    context.log.setLevel(logging.INFO)
-    for address in ("/var/run/log", "/dev/log"):
-        if os.path.exists(address) and not context.simulate:
-            handler = logging.handlers.SysLogHandler(
-                address, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
-            handler.setFormatter(logging.Formatter(f"vimage[{os.getpid()}]: %(message)s"))
-            handler.append_nul = False
-            context.log.addHandler(handler)
-            return

@@ -677,6 +677,7 @@ class _Resolver:
             bridges=self.bridges,
             mac_seed=self._seed(),
             resolved_macs=self.resolved,
+            logfile=self.globals.get("logfile", ""),
             shutdown_timeout=self._shutdown_timeout(),
         )
 

@@ -493,6 +493,8 @@ TABLE: tuple[Variable, ...] = (
     Variable("list", _G, LIST, "", "names of vimages, in start order", _LIVE),
     Variable("parallel", _G, integer(1, 100_000), "4 * CPUs",
              "how many vimages boot at once; 1 is strictly one after another", _LIVE),
+    Variable("logfile", _G, PATH, "",
+             "file that the service writes its log to, besides syslog(3)", _LIVE),
     Variable("mac_seed", _G, TEXT, "kern.hostuuid", "what MAC addresses are derived from"),
     Variable("bridge_list", _G, BRIDGES, "",
              "host-only bridges: each an ng_bridge(4) with one interface of its name on the host",

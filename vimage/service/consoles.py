@@ -14,43 +14,77 @@ from vimage.steps.work import open_console
 #: Bytes at which a console log is cut back to nothing.  newsyslog(8) keeps old ones.
 LIMIT = 8 * 1024 * 1024
 
-#: So many logs are looked at in one go: the cost of a look does not grow with their number.
-AT_ONCE = 100
+#: So many logs are looked at in one go while a disk fills, so many while none does: the
+#: cost of a look does not grow with their number.
+AT_ONCE, AT_LEISURE = 100, 2
+
+#: The free space of so many directories with logs is looked at.
+MOST_DIRECTORIES = 8
 
 
 class Consoles:
-    """Looks at the console logs in turn."""
+    """Looks at the console logs in turn: a few at a time, and all of them when a directory
+    they are in has lost as much space as one of them may take."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._next = 0
+        self._owed = 0  # logs still to be looked at because a disk fills
+        self._free: dict[str, int] = {}  # directory: bytes free, the most since the last loss
 
     def look(self, records: Sequence[Record]) -> list[str]:
         """Cut back what is too long; returns the names of the vimages whose log was."""
         if not records:
             return []
+        if self._disk_fills():
+            self._owed = len(records)
+        turns = min(len(records), max(AT_LEISURE, min(AT_ONCE, self._owed)))
+        self._owed = max(0, self._owed - turns)
         cut = []
-        for _ in range(min(AT_ONCE, len(records))):
+        for _ in range(turns):
             self._next = (self._next + 1) % len(records)
-            record = records[self._next]
-            if record.configuration.get("consolelog") and self._too_long(record):
-                cut.append(record.name)
+            if self._bound(records[self._next]):
+                cut.append(records[self._next].name)
         return cut
 
-    def _too_long(self, record: Record) -> bool:
+    def _disk_fills(self) -> bool:
+        """Whether a directory with logs has lost LIMIT bytes of free space."""
+        fills = False
+        for directory, most in self._free.items():
+            free = _free(directory)
+            if free > most or free <= most - LIMIT:
+                self._free[directory] = free
+                fills = fills or free < most
+        return fills
+
+    def _bound(self, record: Record) -> bool:
+        """Cut back the log of one vimage; whether it was too long."""
+        path = record.configuration.get("consolelog")
+        if not path:
+            return False
+        path = self._kernel.path(path)
+        directory = os.path.dirname(path)
+        if directory not in self._free and len(self._free) < MOST_DIRECTORIES:
+            self._free[directory] = _free(directory)
         try:
-            path = self._kernel.path(record.configuration["consolelog"])
-            if os.lstat(path).st_size <= LIMIT:
-                return False
-            descriptor = open_console(self._kernel, record.configuration)
+            return os.lstat(path).st_size > LIMIT and self._cut(record)
         except OSError:
             return False
+
+    def _cut(self, record: Record) -> bool:
+        descriptor = open_console(self._kernel, record.configuration)
         try:
-            # Every writer appends, so what comes next begins at 0.
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, 0)
-                    return True
-            return False
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return False
+            os.ftruncate(descriptor, 0)  # every writer appends, so what comes next begins at 0
+            return True
         finally:
             os.close(descriptor)
+
+
+def _free(directory: str) -> int:
+    """Bytes that are free there; 0 where that cannot be told."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+    return 0

@@ -13,9 +13,10 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from vimage.commands.output import Progress, as_json, line, table
+from vimage.commands.output import Progress, Sink, as_json, line, table
 from vimage.commands.status import row
 from vimage.configuration.load import Loaded, record_macs
 from vimage.engine import Outcome, Result
@@ -25,13 +26,17 @@ from vimage.messages import VimageError
 from vimage.service import wire
 from vimage.service.consoles import Consoles
 from vimage.service.health import Health
-from vimage.service.policy import Backoff
+from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.reload import Reload
-from vimage.service.server import Client, Request, Server
-from vimage.service.watch import TICK, Watch, command_of
+from vimage.service.restarts import Restarts
+from vimage.service.server import PATIENCE, Client, Request, Server
+from vimage.service.watch import Watch, command_of
 from vimage.session import Answer, Session, open_session
 from vimage.steps.bridges import reconnect
+
+#: How the journal calls vimage_list as it was last applied.
+_LIST = "list"
 
 
 class Service:
@@ -43,17 +48,16 @@ class Service:
         self.log = log
         self.supervised = supervised
         self.session: Session = open_session(kernel, processes, log, privileged=True, parallel=1)
+        self.logfile = LogFile(log)
         self.reader = reader
         self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
-        self.watch = Watch(kernel, self.session.journal.records, self.gone, self._interfaces,
-                           log)
-        self.health = Health(self.session.engine.tools, self.gone)
-        self.backoff: dict[str, Backoff] = {}
-        self.notes: dict[str, str] = {}  # what status says of a vimage besides its state
-        self.failing: dict[str, asyncio.Task[None]] = {}
+        self.consoles = Consoles(kernel)
+        self.restarts = Restarts(self.session, self._load, self._follow, self._unfollow, log)
+        self.watch = Watch(kernel, self.session.journal.records, self.restarts.gone,
+                           self._interfaces, log, self._bound_logs)
+        self.health = Health(self.session.engine.tools, self.restarts.gone)
         self._compared: tuple[Loaded | None, int, list[str]] = None, 0, []
-        #: vimage_list as this process last applied it.
-        self.listed: tuple[str, ...] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
         self.ended = asyncio.Event()
         self.again: bool = False  # execute the installed version in place of this one
 
@@ -64,49 +68,53 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ended.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._background(self._reload_alone()))
-        await self.session.recover()
-        self._take_over()
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        if self.session.journal.records or self.session.journal.remembered:
+            await self._take_over()
         await self.server.open()
-        watching = asyncio.gather(self.watch.run(), self._bound_logs())
+        watching = asyncio.create_task(self.watch.run())
         self.log.info("serving; %d vimages", len(self.session.journal.records))
         try:
             await self.ended.wait()
         finally:
-            watching.cancel()
-            self.health.close()
-            for task in self.failing.values():
+            for task in (watching, *self._background):
                 task.cancel()
-            await asyncio.gather(watching, *self.failing.values(), return_exceptions=True)
-            await self.server.close()
+            self.health.close()
+            await self.restarts.close()
+            await asyncio.gather(watching, *self._background, return_exceptions=True)
+            await self.server.close(PATIENCE if not self.again else None)
             self.session.close()
+            self.logfile.close()
         return self.again
 
-    async def _bound_logs(self) -> None:
-        consoles = Consoles(self.kernel)
-        while True:
-            await asyncio.sleep(TICK)
-            for name in consoles.look(list(self.session.journal.records.values())):
-                self.log.warning("%s: its console log was too long and was cut", name)
+    def _bound_logs(self) -> None:
+        for name in self.consoles.look(list(self.session.journal.records.values())):
+            self.log.warning("%s: its console log was too long and was cut", name)
 
-    def _take_over(self) -> None:
-        """Go on with what an earlier service has left running."""
+    async def _take_over(self) -> None:
+        """Undo what an earlier service has left half done, go on with what it has left running."""
+        try:
+            await self._load()
+        except VimageError as error:  # the vimages run on, whatever rc.conf has become
+            self.log.error("%s", error)
+        await self.session.recover()
         for name, record in list(self.session.journal.records.items()):
             if record.state != READY:
                 continue
             try:
                 jail = self.kernel.jail_get(record.jid or name)
             except OSError:
-                self.gone(name, "its jail has gone")
+                self.restarts.gone(name, "its jail has gone")
                 continue
             if jail.dying or jail.name != name:
-                self.gone(name, "its jail has gone")
+                self.restarts.gone(name, "its jail has gone")
                 continue
             process = command_of(record)
             if process is not None and not self._runs(process):
-                self.gone(name, "its command has ended", broken=False)
+                self.restarts.gone(name, "its command has ended", broken=False)
             self._follow(record)
             self.log.info("%s: taken over, jail %d", name, jail.jid)
+        self.restarts.resume()
 
     def _runs(self, process: ProcessId) -> bool:
         try:
@@ -122,10 +130,17 @@ class Service:
         except OSError:
             return False
 
-    def _background(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self.failing[f"background {id(task)}"] = task
-        task.add_done_callback(lambda t: self.failing.pop(f"background {id(t)}", None))
+    def _hang_up(self) -> None:
+        """SIGHUP: reload, with nobody there to be told but the log."""
+        async def reload() -> None:
+            try:
+                await self._reload(Request("reload", ()), LogSink(self.log))
+            except VimageError as error:
+                self.log.error("%s", error)
+
+        task = asyncio.create_task(reload())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -144,19 +159,23 @@ class Service:
             return 2
 
     async def _start(self, request: Request, client: Client) -> int:
-        loaded = await self._load(request)
-        self.listed = loaded.configuration.list
+        loaded = await self._load(request.file)
+        if not request.names:
+            self._remember_list(loaded)
         return await self._act(request, client, loaded, self.session.start)
 
     async def _restart(self, request: Request, client: Client) -> int:
-        loaded = await self._load(request)
-        self._unfollow(request.names or list(self.session.journal.records))
+        loaded = await self._load(request.file)
+        self._let_go(request.names)
         return await self._act(request, client, loaded, self.session.restart)
 
-    async def _load(self, request: Request) -> Loaded:
-        loaded = await self.reader.load(request.file)
-        record_macs(self.kernel, loaded.configuration)
-        self.session.set_parallel(loaded.configuration.parallel)
+    async def _load(self, file: str | None = None) -> Loaded:
+        """Read the configuration, and go by what it says of the service itself."""
+        loaded = await self.reader.load(file)
+        configuration = loaded.configuration
+        record_macs(self.kernel, configuration)
+        self.session.set_parallel(configuration.parallel)
+        self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 
     async def _act(self, request: Request, client: Client, loaded: Loaded,
@@ -167,6 +186,7 @@ class Service:
 
         def report(result: Result) -> None:
             if result.outcome is Outcome.READY:
+                self.restarts.cancel(result.name)
                 self._follow(self.session.journal.records[result.name])
             self._log(result)
             progress(result)
@@ -177,11 +197,7 @@ class Service:
     async def _stop(self, request: Request, client: Client) -> int:
         names = list(request.names)
         loaded = self.reader.loaded
-        for name in names or list(self.failing):
-            task = self.failing.get(name)
-            if task is not None:
-                task.cancel()
-        self._unfollow(names or list(self.session.journal.records))
+        self._let_go(names)
         progress = Progress("stop", self.session.how_many("stop", loaded, names), client,
                             rc=request.rc, json=request.json)
 
@@ -219,7 +235,7 @@ class Service:
         rows = [row(self.kernel, living, name, records.get(name)) for name in names]
         changed = dict.fromkeys(self._changed(loaded))
         for each in rows:
-            each["note"] = self.notes.get(each["name"], "")
+            each["note"] = self.restarts.notes.get(each["name"], "")
             each["changed"] = each["name"] in changed
         if request.json:
             client.out(as_json(rows))
@@ -244,29 +260,25 @@ class Service:
             self._compared = loaded, journal.version, found
         return found
 
-    async def _reload(self, request: Request, client: Client) -> int:
-        loaded = await self._load(request)
-        before = loaded.configuration.list if self.listed is None else self.listed
+    async def _reload(self, request: Request, client: Sink) -> int:
+        loaded = await self._load(request.file)
+        applied = self.session.journal.remembered.get(_LIST, {}).get("names")
+        before = loaded.configuration.list if applied is None else applied
         status = await Reload(self.session, loaded, before).apply(client)
-        self.listed = loaded.configuration.list
+        self._remember_list(loaded)
         for record in self.session.journal.records.values():
             if record.state == READY:
                 self._follow(record)
         return status
-
-    async def _reload_alone(self) -> None:
-        """SIGHUP: nobody is there to be told."""
-        with contextlib.suppress(VimageError):
-            loaded = await self.reader.load()
-            before = loaded.configuration.list if self.listed is None else self.listed
-            await Reload(self.session, loaded, before).apply(LogSink(self.log))
-            self.listed = loaded.configuration.list
 
     async def _reexec(self, request: Request, client: Client) -> int:
         client.out("the installed version takes over\n")
         self.again = True
         asyncio.get_running_loop().call_soon(self.ended.set)
         return 0
+
+    def _remember_list(self, loaded: Loaded) -> None:
+        self.session.journal.remember(_LIST, {"names": list(loaded.configuration.list)})
 
     def _log(self, result: Result) -> None:
         for problem in result.problems:
@@ -278,62 +290,19 @@ class Service:
 
     def _follow(self, record: Record) -> None:
         """Watch over a vimage that is ready."""
-        self.notes.pop(record.name, None)
+        self.restarts.notes.pop(record.name, None)
         self.watch.watch(record)
         self.health.follow(record)
 
-    def _unfollow(self, names: Any) -> None:
-        for name in names:
-            self.health.forget(name)
-            self.notes.pop(name, None)
-
-    def gone(self, name: str, what: str, *, broken: bool = True) -> None:
-        """A vimage has lost something.  One that is ``broken`` cannot go on and is cleaned
-        up; otherwise it is for ``restart`` to say."""
-        record = self.session.journal.records.get(name)
-        if name in self.failing or record is None or self.session.engine.busy(name):
-            return
-        again = record.configuration.get("restart") == "on-failure"
-        if not broken and not again:
-            if self.notes.get(name) != what:
-                self.notes[name] = what
-                self.log.warning("%s: %s", name, what)
-            return
+    def _unfollow(self, name: str) -> None:
         self.health.forget(name)
-        delay = None
-        if again:
-            backoff = self.backoff.setdefault(name, Backoff())
-            delay = backoff.failed(asyncio.get_running_loop().time())
-        then = ("cleaned up" if not again else "left alone after too many failures"
-                if delay is None else f"restarted in {delay:g} s")
-        self.log.warning("%s: %s; %s", name, what, then)
-        task = asyncio.create_task(self._clean_up(name, delay), name=f"clean up {name}")
-        self.failing[name] = task
-        task.add_done_callback(lambda _: self.failing.pop(name, None))
+        self.restarts.notes.pop(name, None)
 
-    async def _clean_up(self, name: str, delay: float | None) -> None:
-        result = await self.session.engine.stop_one(name)
-        for problem in result.problems:
-            self.log.error("%s", problem)
-        while delay is not None:
-            self.notes[name] = "to be restarted"
-            await asyncio.sleep(delay)
-            try:
-                loaded = await self.reader.load()
-                self.session.set_parallel(loaded.configuration.parallel)
-                answer = await self.session.start(loaded, [name])
-            except VimageError as error:
-                answer = Answer(1, (), (error.problem,))
-            if answer.status == 0:
-                self.notes.pop(name, None)
-                self._follow(self.session.journal.records[name])
-                self.log.info("%s: ready again", name)
-                return
-            for problem in (*answer.problems, *(p for r in answer.results for p in r.problems)):
-                self.log.error("%s", problem)
-            delay = self.backoff[name].failed(asyncio.get_running_loop().time())
-        if result.problems:
-            self.notes[name] = "not cleaned up"
+    def _let_go(self, names: Sequence[str]) -> None:
+        """Somebody stops these, or all; what was to become of them counts no longer."""
+        for name in names or [*self.session.journal.records, *self.restarts.waiting()]:
+            self._unfollow(name)
+            self.restarts.cancel(name)
 
     def _interfaces(self) -> None:
         """An interface of the host came or went: a parent, or one that is to be moved in."""

@@ -105,14 +105,21 @@ class Server:
         self._server = await asyncio.start_unix_server(self._accept, sock=listener, backlog=1024)
         os.rename(temporary, self.path)
 
-    async def close(self) -> None:
-        """Stop listening; let those who are being answered finish."""
+    async def close(self, patience: float | None) -> None:
+        """Stop listening; let those who are being answered finish.
+
+        Who takes longer than ``patience`` seconds is cut short, and what was begun for them
+        undone.  None: as long as it takes.
+        """
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         if self._server is not None:
             self._server.close()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=PATIENCE)
+            _, late = await asyncio.wait(self._tasks, timeout=patience)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -26,15 +26,18 @@ class Gone(Protocol):
 
 
 class Watch:
-    """Calls ``gone`` for each vimage that has lost something it needs."""
+    """Calls ``gone`` for each vimage that has lost something it needs, and ``also`` after
+    each look."""
 
     def __init__(self, kernel: Kernel, records: dict[str, Record], gone: Gone,
-                 interfaces_changed: Callable[[], None], log: logging.Logger) -> None:
+                 interfaces_changed: Callable[[], None], log: logging.Logger,
+                 also: Callable[[], None] = lambda: None) -> None:
         self._kernel = kernel
         self._records = records
         self._gone = gone
         self._interfaces_changed = interfaces_changed
         self._log = log
+        self._also = also
         self._failed = ""
         # What is watched, and the vimage it belongs to.  What has gone stays here until its
         # vimage is no longer ready: a look that came at a bad moment is made up for.
@@ -57,6 +60,7 @@ class Watch:
                     if self._failed != (words := str(error.strerror or error)):
                         self._failed = words
                         self._log.warning("what runs cannot be looked at: %s", words)
+                self._also()
         finally:
             loop.remove_reader(self._events.fileno())
             self._events.close()

@@ -1,0 +1,153 @@
+"""A vimage that is to be started again is started again, whatever becomes of the service."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.lib.snapshot import difference
+from tests.service.conftest import Host, ask
+from vimage.service.daemon import Service
+from vimage.service.policy import LIMIT
+from vimage.service.watch import TICK
+
+
+@pytest.fixture
+def failing(host: Host) -> Host:
+    host.stage.variables["vimage_a_restart"] = "on-failure"
+    return host
+
+
+def remove_jail(host: Host, service: Service, name: str) -> None:
+    host.stage.hand.remove_jail(service.session.journal.records[name].jid or 0)
+
+
+async def until_ready(service: Service, name: str) -> None:
+    records = service.session.journal.records
+    while name not in records or records[name].state != "ready":
+        await asyncio.sleep(0.05)
+
+
+async def failed_twice(host: Host, service: Service) -> None:
+    """It waits for its second restart, which takes two seconds."""
+    await ask(host.stage, "start", "a")
+    remove_jail(host, service, "a")
+    await asyncio.sleep(TICK + 0.1)
+    await until_ready(service, "a")
+    remove_jail(host, service, "a")
+    await asyncio.sleep(TICK + 0.1)
+    assert "a" not in service.session.journal.records
+    assert "to be restarted" in (await ask(host.stage, "status", "a")).out
+
+
+def test_the_next_service_starts_it(failing: Host) -> None:
+    async def play() -> None:
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+        async with failing.serving() as service:
+            begun = asyncio.get_running_loop().time()
+            await until_ready(service, "a")
+            assert round(asyncio.get_running_loop().time() - begun) == 4  # the third in a row
+            await ask(failing.stage, "stop", "b")
+        async with failing.serving() as service:
+            assert "restart.a" not in service.session.journal.remembered
+
+    failing.play(play)
+
+
+def test_one_that_was_stopped_stays_so(failing: Host) -> None:
+    async def play() -> None:
+        before = failing.stage.look()
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+            assert (await ask(failing.stage, "stop", "a")).status == 0
+        async with failing.serving() as service:
+            await asyncio.sleep(1000)
+            assert service.session.journal.records == {}
+        assert difference(before, failing.stage.look()) == []
+
+    failing.play(play)
+
+
+def test_one_that_rc_conf_no_longer_wants_restarted_is_left_alone(failing: Host) -> None:
+    async def play() -> None:
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+            failing.stage.variables["vimage_a_restart"] = "no"
+            await asyncio.sleep(1000)
+            assert service.session.journal.records == {}
+            assert service.session.journal.remembered.keys() <= {"list"}
+
+    failing.play(play)
+
+
+def test_one_that_fails_again_and_again_is_left_alone(
+        failing: Host, caplog: pytest.LogCaptureFixture) -> None:
+    failing.stage.variables["vimage_a_exec_start"] = "false"
+
+    async def play() -> None:
+        async with failing.serving() as service:
+            del failing.stage.variables["vimage_a_exec_start"]
+            await ask(failing.stage, "start", "a")
+            failing.stage.variables["vimage_a_exec_start"] = "false"
+            remove_jail(failing, service, "a")
+            await asyncio.sleep(10_000)
+            said = [r.getMessage() for r in caplog.records if "exec_start" in r.getMessage()]
+            assert len(said) == LIMIT
+            assert "left alone" in caplog.text
+            assert "restart.a" not in service.session.journal.remembered
+            assert "left alone" in (await ask(failing.stage, "status", "a")).out
+
+    failing.play(play)
+
+
+def test_started_by_hand_meanwhile(failing: Host) -> None:
+    async def play() -> None:
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+            assert (await ask(failing.stage, "start", "a")).out == "a ready\n"
+            jid = service.session.journal.records["a"].jid
+            assert service.restarts.waiting() == []
+            await asyncio.sleep(100)
+            assert service.session.journal.records["a"].jid == jid
+            assert "restart.a" not in service.session.journal.remembered
+
+    failing.play(play)
+
+
+def test_reload_after_a_take_over_knows_what_the_list_was(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.stage.variables |= {"vimage_list": "a b c", "vimage_c_rootdir": "/usr/jail/r"}
+        async with host.serving():
+            assert (await ask(host.stage, "reload")).out == "c ready\n"
+        async with host.serving():
+            await ask(host.stage, "stop", "c")
+            assert (await ask(host.stage, "reload")).out == ""
+
+    host.play(play)
+
+
+@pytest.mark.parametrize("verb, outcome", [("reexec", "b ready"), ("end", "")])
+def test_a_start_under_way_when_the_service_ends(host: Host, verb: str, outcome: str) -> None:
+    """A new version waits for it; an end undoes it while nobody else may act."""
+    host.stage.variables["vimage_b_exec_start"] = "sleep 30"
+
+    async def play() -> None:
+        before = host.stage.look()
+        service = host.new_service()
+        serving = asyncio.create_task(service.run())
+        await asyncio.sleep(0.1)
+        start = asyncio.create_task(ask(host.stage, "start", "b"))
+        await asyncio.sleep(1)
+        await ask(host.stage, verb)
+        await serving
+        assert (await start).out.strip() == outcome
+        if outcome:
+            async with host.serving():
+                await ask(host.stage, "stop", "b")
+        assert difference(before, host.stage.look()) == []
+
+    host.play(play)
