@@ -131,6 +131,15 @@ def test_living_jails() -> None:
     raw = xprison(1, 1, 2, 1) + xprison(2, 2) + xprison(7, 1)
     assert jail.parse_list(raw) == {1, 7}
     assert jail.parse_list(b"") == set()
+    many = [xprison(n, 1 + n % 2, n % 7 == 0, n % 11 == 0) for n in range(1, 200)]
+    assert jail.parse_list(memoryview(b"".join(many))) == set(range(2, 200, 2))
+
+
+def test_a_structure_of_another_version_is_not_guessed_at() -> None:
+    raw = bytearray(xprison(1, 1) + xprison(2, 1))
+    raw[1560] = 4
+    with pytest.raises(OSError, match="struct xprison"):
+        jail.parse_list(raw)
 
 
 def xtcpcb(flags: int, theirs: int, ours: int, their: bytes, our: bytes) -> bytes:

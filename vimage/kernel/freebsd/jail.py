@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ _PARAM = "security.jail.param."
 _ERRMSG = 1024
 _JAILSYS = ("disable", "new", "inherit")
 _BOOLEANS = {"": 1, "true": 1, "1": 1, "false": 0, "0": 0}
-_XPRISON = 1560  # struct xprison: pr_id at 4, pr_state at 8, pr_ip4s and pr_ip6s at 1552
+_XPRISON = 1560  # bytes of struct xprison
+_ROW = struct.Struct("<iii1540xII")  # of it: pr_version, pr_id, pr_state, pr_ip4s, pr_ip6s
 _ALIVE = 1
 
 Value = str | int | bool | None
@@ -258,33 +259,33 @@ def _has_vnet() -> bool:
     return _numbers("vnet") is not None
 
 
-#: The last answer of security.jail.list and what it said: it is asked for again and again.
-_last: tuple[bytes, Set[int]] = b"", frozenset()
+_list = sysctl.Large("security.jail.list", 64 * _XPRISON)
 
 
-def living() -> Set[int]:
-    """The jids of ``security.jail.list`` whose state is alive.
+def living() -> set[int]:
+    """The jids of ``security.jail.list`` whose state is alive."""
+    with _list.read() as raw:
+        return parse_list(raw)
 
-    The entries are struct xprison, each followed by its IPv4 and IPv6 addresses.
+
+def parse_list(raw: bytes | memoryview) -> set[int]:
+    """The entries are struct xprison, each followed by its IPv4 and IPv6 addresses.
+
+    Jails with a VNET have none of these, so most of the list is a table.
     """
-    global _last
-    raw, jids = _last
-    new = sysctl.read(sysctl.oid("security.jail.list"), len(raw) + 8 * _XPRISON)
-    if new != raw:
-        _last = new, (jids := parse_list(new))
-    return jids
-
-
-def parse_list(raw: bytes) -> set[int]:
     jids, offset = set(), 0
     while offset + _XPRISON <= len(raw):
-        version, jid, state = struct.unpack_from("<iii", raw, offset)
-        if version != 3:
-            raise OSError(errno.ENOSYS, "struct xprison of this kernel is unknown")
-        if state == _ALIVE:
-            jids.add(jid)
-        inet, inet6 = struct.unpack_from("<II", raw, offset + 1552)
-        offset += _XPRISON + 4 * inet + 16 * inet6
+        rows = (len(raw) - offset) // _XPRISON
+        for version, jid, state, inet, inet6 in _ROW.iter_unpack(
+                raw[offset:offset + rows * _XPRISON]):
+            if version != 3:
+                raise OSError(errno.ENOSYS, "struct xprison of this kernel is unknown")
+            if state == _ALIVE:
+                jids.add(jid)
+            offset += _XPRISON
+            if inet or inet6:  # the next row begins elsewhere
+                offset += 4 * inet + 16 * inet6
+                break
     return jids
 
 

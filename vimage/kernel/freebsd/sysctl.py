@@ -40,6 +40,29 @@ def read(oid: Oid, size: int = 256, new: bytes | None = None) -> bytes:
         size = max(2 * size, length.value + length.value // 8)
 
 
+class Large:
+    """A variable of many pages that is read again and again, into memory that is kept."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._buffer = bytearray(size)
+
+    def read(self) -> memoryview:
+        """Its value, valid until the next call.  Errors: ENOENT no such variable."""
+        numbers = oid(self._name)
+        mib = (c_int * len(numbers))(*numbers)
+        while True:
+            place = (ctypes.c_char * len(self._buffer)).from_buffer(self._buffer)
+            length = c_size_t(len(self._buffer))
+            try:
+                libc().sysctl(mib, len(numbers), place, ctypes.byref(length), None, 0)
+                return memoryview(self._buffer)[:length.value]
+            except OSError as error:
+                if error.errno != errno.ENOMEM:
+                    raise
+            self._buffer = bytearray(2 * len(self._buffer))
+
+
 def write(oid: Oid, new: bytes) -> None:
     """Set a variable from bytes."""
     mib = (c_int * len(oid))(*oid)
