@@ -47,7 +47,11 @@ def test_an_interface_came_and_went(host, events):
     _, name = host.eiface()
     assert events.interfaces()
     assert not events.interfaces()
-    host.kernel.if_vmove(name, host.jail())
+    jid = host.jail()
+    host.kernel.if_vmove(name, jid)
+    assert events.interfaces()
+    assert not events.interfaces()
+    host.remove(jid)
     assert events.interfaces()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 
 import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask
-from vimage.service.watch import TICK
+from vimage.service.watch import RAREST, SHARE, TICK
 
 
 def test_start_status_stop(host: Host) -> None:
@@ -323,5 +324,36 @@ def test_a_parent_that_comes_back_is_joined_again(host: Host) -> None:
             host.stage.hand.attach("em1", "02:00:00:00:00:77")
             await _after_a_look()
             assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
+
+    host.play(play)
+
+
+def test_looks_that_cost_much_are_rarer(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But what changes the interfaces of the host is looked at with the next tick."""
+    looks = 0
+    ng_ids = host.stage.kernel.ng_ids
+
+    def counted() -> object:
+        nonlocal looks
+        looks += 1
+        return ng_ids()
+
+    async def play() -> None:
+        monkeypatch.setattr(host.stage.kernel, "ng_ids", counted)
+        async with host.serving() as service:
+            await ask(host.stage, "start")
+            await _after_a_look()
+            for cost, expected in ((0.0, 10), (5 * TICK * SHARE, 2), (1000.0, 0)):
+                monkeypatch.setattr(service.watch, "_spent", itertools.count(0, cost).__next__)
+                await asyncio.sleep(5 * TICK)  # the first of them is as before
+                before = looks
+                await asyncio.sleep(10 * TICK)
+                assert looks - before == expected
+            host.stage.hand.remove_jail(service.session.journal.records["a"].jid or 0)
+            await _after_a_look()
+            assert "a" not in service.session.journal.records
+            host.stage.hand.shut_down_node("ng0_b:")
+            await asyncio.sleep(RAREST + TICK)
+            assert "b" not in service.session.journal.records
 
     host.play(play)

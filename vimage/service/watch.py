@@ -1,8 +1,10 @@
 """What happens to vimages behind the service's back.
 
-Events where the kernel has them (``Kernel.events``); what it has none for is looked at
-every TICK seconds with calls whose cost does not matter: the list of jails, the list of
-netgraph nodes.
+Events where the kernel has them (``Kernel.events``); what it has none for is looked at every
+TICK seconds: the list of jails, the list of netgraph nodes.  What these cost grows with the
+number of jails, so they are looked at less often where they would take more than SHARE of a
+CPU.  An interface that comes to the host or leaves it, as those of a jail do when it goes,
+makes for a look at the next tick in any case.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -18,6 +21,10 @@ from vimage.kernel import Kernel, ProcessId
 
 #: Seconds between two looks.  What happened is noticed within two.
 TICK = 1.9
+
+#: Of one CPU, what looks may take before they become rarer; and seconds between two at most.
+SHARE, RAREST = 0.002, 30.0
+
 
 class Gone(Protocol):
     """Told the name of the vimage and what happened to it."""
@@ -45,6 +52,9 @@ class Watch:
         self._nodes: dict[int, str] = {}
         self._programs: dict[int, str] = {}
         self._events = kernel.events()
+        self._due = 0.0  # when the next look is to be, by the loop's clock
+        # CPU seconds of this thread; a simulated host has none that mean anything.
+        self._spent = time.thread_time if kernel.sleeps else lambda: 0.0
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -54,7 +64,7 @@ class Watch:
             while True:
                 await asyncio.sleep(TICK)
                 try:
-                    self.look()
+                    self._tick(loop.time())
                     self._failed = ""
                 except OSError as error:  # say so once, and look again
                     if self._failed != (words := str(error.strerror or error)):
@@ -80,10 +90,17 @@ class Watch:
             with contextlib.suppress(ProcessLookupError):
                 self._events.watch_process(process.pid)
 
+    def _tick(self, now: float) -> None:
+        changed = self._events.interfaces()
+        if changed:
+            self._interfaces_changed()
+        if changed or now >= self._due:
+            begun = self._spent()
+            self.look()
+            self._due = now + min((self._spent() - begun) / SHARE, RAREST)
+
     def look(self) -> None:
         """One look at everything that has no event."""
-        if self._events.interfaces():
-            self._interfaces_changed()
         for jid in self._jails.keys() - self._kernel.jail_list():
             record = self._ready(self._jails[jid])
             if record is not None and record.jid == jid:
