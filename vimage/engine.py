@@ -79,6 +79,10 @@ class Engine:
         self.going_down = False
         self._slots = asyncio.Semaphore(max(1, parallel))
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._starting: dict[str, asyncio.Task[None]] = {}
+        #: How often each vimage, and how often every one, was to be stopped.
+        self._stops: defaultdict[str, int] = defaultdict(int)
+        self._stops_of_all = 0
 
     @property
     def records(self) -> dict[str, Record]:
@@ -102,8 +106,11 @@ class Engine:
         """
         wanted = with_dependencies(names, configuration.vimages)
         needs = {name: configuration.vimages[name].depend for name in wanted}
+        asked = {name: self._stops_of(name) for name in wanted}
 
         async def one(name: str) -> Result:
+            if self._stops_of(name) != asked[name]:
+                return _overtaken(name, Outcome.LEFT_OUT)
             problems = preflight(name)
             if problems:
                 return Result(name, Outcome.LEFT_OUT, tuple(problems))
@@ -111,14 +118,31 @@ class Engine:
 
         return await self._in_order(wanted, needs, report, one)
 
-    async def stop(self, names: Iterable[str], report: Report = silent) -> list[Result]:
-        """Stop vimages and, before them, those that depend on them."""
+    async def stop(self, names: Iterable[str], report: Report = silent, *,
+                   every: bool = False) -> list[Result]:
+        """Stop vimages and, before them, those that depend on them.
+
+        A start of one of them that is under way is cut short and undone, and one that has yet
+        to begin does not.  With ``every`` that holds for all vimages.
+        """
         wanted = self.with_dependents(names)
+        self._overtake(wanted, every=every)
         after: defaultdict[str, list[str]] = defaultdict(list)
         for other in wanted:
             for name in self._depend(other):
                 after[name].append(other)
         return await self._in_order(wanted, after, report, self.stop_one, need_ok=False)
+
+    def _stops_of(self, name: str) -> tuple[int, int]:
+        return self._stops[name], self._stops_of_all
+
+    def _overtake(self, names: Iterable[str], *, every: bool) -> None:
+        self._stops_of_all += every
+        for name in names:
+            self._stops[name] += 1
+        for name in list(self._starting) if every else names:
+            if name in self._starting:
+                self._starting[name].cancel()
 
     async def recover(self, report: Report = silent) -> list[Result]:
         """Undo what an earlier process left half done.  What is ready is left alone."""
@@ -178,19 +202,23 @@ class Engine:
                 if left:
                     return Result(vimage.name, Outcome.FAILED, tuple(left))
             record = Record(vimage.name, STARTING, configuration=as_dict(vimage))
+            asked = self._stops_of(vimage.name)
+            self._starting[vimage.name] = asyncio.ensure_future(
+                self._do_all(record, plan.start(vimage, configuration)))
             try:
-                await self._do_all(record, plan.start(vimage, configuration))
+                await self._starting[vimage.name]
                 record.state = READY
                 self.tools.journal.write(record)
-            except StepFailed as failed:
-                return Result(vimage.name, Outcome.FAILED,
-                              (failed.problem, *await self._undo(record)))
             except VimageError as error:
                 return Result(vimage.name, Outcome.FAILED,
                               (error.problem, *await self._undo(record)))
             except asyncio.CancelledError:
-                await self._undo(record)
-                raise
+                problems = await self._undo(record)
+                if self._stops_of(vimage.name) == asked:
+                    raise
+                return _overtaken(vimage.name, Outcome.FAILED, problems)
+            finally:
+                del self._starting[vimage.name]
             return Result(vimage.name, Outcome.READY)
 
     async def stop_one(self, name: str) -> Result:
@@ -318,6 +346,11 @@ class Engine:
         except VimageError as error:
             self.tools.log.info("%s", error)
         return []
+
+
+def _overtaken(name: str, outcome: Outcome, problems: Sequence[Problem] = ()) -> Result:
+    """The end of a start that a later stop has made pointless."""
+    return Result(name, outcome, (Problem.of("overtaken", vimage=name, name=name), *problems))
 
 
 class StepFailed(VimageError):

@@ -276,6 +276,10 @@ MESSAGES: dict[str, Message] = {
     "depend_failed": Message(
         "{name}: left out, because {other} is not ready",
         "The vimage named in vimage_NAME_depend did not start."),
+    "overtaken": Message(
+        "{name}: not started, because it was to be stopped meanwhile",
+        "A stop cuts short the starts of the same vimages that are under way; what they had "
+        "done is undone."),
     "command_not_started": Message(
         "{what}: {command}: {why}",
         "The program is missing or cannot be executed, in the jail where it runs there."),

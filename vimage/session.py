@@ -124,7 +124,7 @@ class Session:
             return Answer(NOTHING_TOUCHED, (), tuple(
                 unknown_name(name, known) for name in unknown))
         wanted = names or self._stop_order(running, loaded)
-        results = await self.engine.stop(wanted, report)
+        results = await self.engine.stop(wanted, report, every=not names)
         return Answer(DONE if all(r.ok for r in results) else FAILED, tuple(results))
 
     async def restart(self, loaded: Loaded, names: Sequence[str],
@@ -154,7 +154,7 @@ class Session:
         seconds = max(timeout - RESERVE, 1.0)
         try:
             async with asyncio.timeout(seconds):
-                results = await self.engine.stop(wanted, report)
+                results = await self.engine.stop(wanted, report, every=True)
         except TimeoutError:
             late = Problem.of("shutdown_late", seconds=f"{seconds:g}",
                               names=" ".join(self.journal.records))

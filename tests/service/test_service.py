@@ -10,7 +10,7 @@ import logging
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask
+from tests.service.conftest import Host, Reply, ask
 from vimage.service.watch import RAREST, SHARE, TICK
 
 
@@ -355,5 +355,55 @@ def test_looks_that_cost_much_are_rarer(host: Host, monkeypatch: pytest.MonkeyPa
             host.stage.hand.shut_down_node("ng0_b:")
             await asyncio.sleep(RAREST + TICK)
             assert "b" not in service.session.journal.records
+
+    host.play(play)
+
+
+async def _hanging_start(host: Host, *names: str) -> asyncio.Task[Reply]:
+    host.stage.variables |= {"vimage_parallel": "1", "vimage_a_exec_start": "sleep 10000"}
+    start = asyncio.create_task(ask(host.stage, "start", *names))
+    await asyncio.sleep(1)
+    return start
+
+
+def test_a_stop_of_all_overtakes_a_start(host: Host) -> None:
+    async def play() -> None:
+        before = host.stage.look()
+        async with host.serving() as service:
+            begun = asyncio.get_running_loop().time()
+            start = await _hanging_start(host)
+            assert (await ask(host.stage, "stop")).status == 0
+            reply = await start
+            assert (reply.status, reply.out) == (1, "a failed\nb left out\n")
+            assert reply.err == "".join(f"vimage: {name}: not started, because it was to be "
+                                        "stopped meanwhile\n" for name in ("a", "b"))
+            assert asyncio.get_running_loop().time() - begun < 10
+            await asyncio.wait_for(service.ended.wait(), 1)
+            assert service.session.journal.records == {}
+        assert difference(before, host.stage.look()) == []
+
+    host.play(play)
+
+
+def test_a_stop_of_one_overtakes_its_start_only(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            start = await _hanging_start(host)
+            assert (await ask(host.stage, "stop", "a")).status == 0
+            assert (await start).out == "a failed\nb ready\n"
+            status = (await ask(host.stage, "status")).out.splitlines()
+            assert [line.split()[:2] for line in status[1:]] == [["a", "stopped"], ["b", "ready"]]
+
+    host.play(play)
+
+
+def test_a_restart_overtakes_a_start(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            start = await _hanging_start(host, "a")
+            del host.stage.variables["vimage_a_exec_start"]
+            restart = await ask(host.stage, "restart", "a")
+            assert (await start).status == 1
+            assert (restart.status, restart.out) == (0, "a not running\na ready\n")
 
     host.play(play)
