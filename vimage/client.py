@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _serve(argv: list[str]) -> int:
     """Be the service, as ``launch`` starts it; the whole command line is not needed."""
+    # asyncio brings ssl along where it is; the service has no use for it, and starts sooner.
+    sys.modules["ssl"] = None  # type: ignore[assignment]
     from vimage.commands import attempt
     from vimage.commands.context import Context
     from vimage.commands.service import serve

@@ -6,7 +6,6 @@ manual.  ``Problem`` is one occurrence.  ``tests`` hold the table against the ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
@@ -355,8 +354,7 @@ MESSAGES: dict[str, Message] = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One error or warning: about a variable, a vimage or the host."""
 
     key: str  # of MESSAGES

@@ -6,14 +6,20 @@ from rc.conf; ``vimage.plan`` turns them into steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 #: The moments of jail(8) at which commands run on the host.
 HOST_HOOKS = (
     "exec_prepare", "exec_prestart", "exec_created", "exec_poststart",
     "exec_prestop", "exec_poststop", "exec_release",
 )
+
+
+#: The default of a field that is a table.
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Boot(Enum):
@@ -33,11 +39,10 @@ class MacFrom(Enum):
     KERNEL = "kernel"  # "!" before the parent, as in jng
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One bridged interface of a vimage: ``ngN_NAME``."""
 
-    index: int  # N
+    index: int  # type: ignore[assignment]  # N
     parent: str  # an interface of the host, or the name of a host-only bridge
     host_only: bool  # parent is of vimage_bridge_list
     name: str  # interface and node, cut to 15 characters
@@ -46,8 +51,7 @@ class Link:
     addresses: tuple[str, ...] = ()  # "192.0.2.2/24"
 
 
-@dataclass(frozen=True, slots=True)
-class HostBridge:
+class HostBridge(NamedTuple):
     """A host-only bridge: an ng_bridge with one eiface left on the host."""
 
     name: str  # interface and node on the host; the bridge node is NAMEbridge
@@ -55,8 +59,7 @@ class HostBridge:
     addresses: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Vimage:
+class Vimage(NamedTuple):
     """One vimage as configured.  Field names are those of its variables."""
 
     name: str
@@ -72,7 +75,7 @@ class Vimage:
     exec_stop: str = ""
     command: tuple[str, ...] = ()  # argv, no shell
     afterstart_services: tuple[str, ...] = ()
-    hooks: dict[str, tuple[str, ...]] = field(default_factory=dict)  # HOST_HOOKS -> commands
+    hooks: Mapping[str, tuple[str, ...]] = _EMPTY  # HOST_HOOKS -> commands
     exec_afterstart: tuple[str, ...] = ()
     start_timeout: float = 60
     stop_timeout: float = 30
@@ -88,7 +91,7 @@ class Vimage:
     procfs_enable: bool = False
     securelevel: int | None = None
     #: Further parameters of jail_set(2), defaults and variables such as mount_enable included.
-    parameters: dict[str, str | int | bool | None] = field(default_factory=dict)
+    parameters: Mapping[str, str | int | bool | None] = _EMPTY
     rctl: tuple[str, ...] = ()
     cpus: str = ""
 
@@ -99,17 +102,16 @@ class Vimage:
                     or any(link.addresses for link in self.links))
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(NamedTuple):
     """The whole of rc.conf that concerns vimage."""
 
     enable: bool = False
     list: tuple[str, ...] = ()  # names in start order
     parallel: int = 4
-    vimages: dict[str, Vimage] = field(default_factory=dict)  # those without an error
-    bridges: dict[str, HostBridge] = field(default_factory=dict)
+    vimages: Mapping[str, Vimage] = _EMPTY  # those without an error
+    bridges: Mapping[str, HostBridge] = _EMPTY
     mac_seed: str = ""  # vimage_mac_seed, else kern.hostuuid; "" if there is neither
     #: MAC addresses that are not the first of their owner ("NAME/N"): a clash was resolved.
-    resolved_macs: dict[str, str] = field(default_factory=dict)
+    resolved_macs: Mapping[str, str] = _EMPTY
     logfile: str = ""
     shutdown_timeout: float = 90  # rcshutdown_timeout, seconds

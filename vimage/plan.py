@@ -30,7 +30,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
         *_eifaces(vimage),
-        Jail(vimage.name, vimage.rootdir, vimage.hostname, vimage.parameters),
+        Jail(vimage.name, vimage.rootdir, vimage.hostname, dict(vimage.parameters)),
         Occupants(vimage.stop_timeout),
         *limits(vimage),
         *_hook(vimage, "exec_created"),

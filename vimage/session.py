@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from vimage import check
 from vimage.configuration.load import Loaded
@@ -26,8 +27,7 @@ RESERVE = 10.0
 DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What an operation came to."""
 
     status: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import subprocess
 
@@ -315,5 +314,5 @@ def test_circles_are_found_and_nothing_else(seed):
 
 
 def test_the_result_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         one().name = "b"  # type: ignore[misc]

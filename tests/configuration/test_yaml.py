@@ -115,9 +115,9 @@ def test_errors_of_values_are_those_of_rc_conf(read):
     ("vimages: [", "x.yaml: line 1: expected the node content, but found '<stream end>'"),
     ("a: 1\n---\nb: 2\n", "x.yaml: line 2: but found another document"),
     ("- a\n", "x.yaml:1: not a mapping; allowed: vimages, bridges, defaults, enable, list, "
-     "parallel, mac_seed"),
+     "parallel, logfile, mac_seed"),
     ("vimage: {}\n", "x.yaml:1: vimage means nothing here; allowed: vimages, bridges, defaults, "
-     "enable, list, parallel, mac_seed"),
+     "enable, list, parallel, logfile, mac_seed"),
     ("vimages:\n  a: {rootdir: /a}\n  a: {rootdir: /b}\n",
      "x.yaml:3: a is there twice; allowed: each key once"),
     ('vimages:\n  "a b": {}\n', 'x.yaml:2: "a b" is no name; allowed: names of letters, digits, '
@@ -133,9 +133,9 @@ def test_errors_of_values_are_those_of_rc_conf(read):
     ("vimages: {a: {bridges: [em0 em1]}}\n",
      'x.yaml:1: "em0 em1" is not one word; allowed: a list of words'),
     ("? [a]\n: b\n", "x.yaml:1: a key means nothing here; allowed: vimages, bridges, defaults, "
-     "enable, list, parallel, mac_seed"),
+     "enable, list, parallel, logfile, mac_seed"),
     ("a: &x [*x]\n", "x.yaml:1: a means nothing here; allowed: vimages, bridges, defaults, "
-     "enable, list, parallel, mac_seed"),
+     "enable, list, parallel, logfile, mac_seed"),
 ])
 def test_what_is_refused(read, tmp_path, text, says):
     with pytest.raises(VimageError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.resolve import resolve
@@ -18,8 +18,7 @@ from vimage.model import Configuration
 RECORD = "/var/db/vimage/macs.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """All that a configuration follows from: the arguments of ``resolve``."""
 
     variables: Mapping[str, str]
@@ -35,8 +34,7 @@ class Sources:
                    int(_sysctl(kernel, "hw.ncpu", 1)), _recorded(kernel), _host_macs(kernel))
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A configuration as read, and what is wrong with it."""
 
     configuration: Configuration

@@ -6,8 +6,8 @@ All functions are pure.  Addresses are lower case text, ``02:00:00:00:00:01``.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import NamedTuple
 
 #: Whose address: the name of a vimage (or ``host_bridge(BR)``) and the number of the link.
 Owner = tuple[str, int]
@@ -56,13 +56,12 @@ def key(owner: Owner) -> str:
     return f"{owner[0]}/{owner[1]}"
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Addresses given out."""
 
-    macs: dict[Owner, str] = field(default_factory=dict)
+    macs: dict[Owner, str]
     #: Those that are not the owner's first address: to be logged, recorded and kept.
-    resolved: dict[Owner, str] = field(default_factory=dict)
+    resolved: dict[Owner, str]
 
 
 def assign(

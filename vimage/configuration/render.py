@@ -7,10 +7,10 @@ left out, all else is written out, defaults too, save for the command that ``boo
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from vimage.configuration import names, variables
@@ -78,21 +78,17 @@ def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, An
 
 def as_dict(vimage: Vimage) -> dict[str, Any]:
     """A vimage as JSON has it: the fields of `Vimage`."""
-    return {name: _plain(getattr(vimage, name)) for name in _FIELDS}
-
-
-_FIELDS = tuple(field.name for field in dataclasses.fields(Vimage))
-_LINK_FIELDS = tuple(field.name for field in dataclasses.fields(Link))
+    return {name: _plain(value) for name, value in vimage._asdict().items()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str | bool | int | float) or value is None:
         return value
     if isinstance(value, Link):
-        return {name: _plain(getattr(value, name)) for name in _LINK_FIELDS}
+        return {name: _plain(each) for name, each in value._asdict().items()}
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, dict):
+    if isinstance(value, dict | MappingProxyType):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]

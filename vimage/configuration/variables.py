@@ -11,16 +11,14 @@ import os.path
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from vimage.configuration import names
 from vimage.model import HOST_HOOKS
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(NamedTuple):
     """How the text of a variable is read."""
 
     name: str
@@ -45,8 +43,7 @@ class Apply(Enum):
     RESTART = "restart"  # when the vimage is started again
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """One row of the table."""
 
     part: str  # of the name, after vimage_NAME_
@@ -191,8 +188,7 @@ SERVICES = Type(
            "name of an rc.d script"))
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """One word of ``bridges``."""
 
     prefix: str  # "", "=" or "!"

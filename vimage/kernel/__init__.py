@@ -22,8 +22,7 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 
 class JailError(OSError):
@@ -79,8 +78,7 @@ class Cap(Bits):
 UNBRIDGEABLE = Cap.LRO | Cap.TSO4 | Cap.TSO6 | Cap.TXCSUM | Cap.TXCSUM_IPV6
 
 
-@dataclass(frozen=True, slots=True)
-class NgNode:
+class NgNode(NamedTuple):
     """One netgraph node (struct nodeinfo, ng_message.h)."""
 
     id: int
@@ -89,8 +87,7 @@ class NgNode:
     hooks: int
 
 
-@dataclass(frozen=True, slots=True)
-class NgHook:
+class NgHook(NamedTuple):
     """One hook of a node and what hangs on it (struct linkinfo, ng_message.h)."""
 
     hook: str
@@ -98,20 +95,18 @@ class NgHook:
     peer_hook: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(NamedTuple):
     """One network interface as seen in the caller's VNET."""
 
     name: str
-    index: int
+    index: int  # type: ignore[assignment]  # not that of tuple
     flags: Iff
     mtu: int
     mac: str  # "" when the interface has no link-level address
     driver: str  # driver name and unit ("em0", "ngeth3"); never changes
 
 
-@dataclass(frozen=True, slots=True)
-class Jail:
+class Jail(NamedTuple):
     """One jail, living or dying (jail_get(2))."""
 
     jid: int
@@ -122,8 +117,7 @@ class Jail:
     dying: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One mounted file system (struct statfs, sys/mount.h)."""
 
     fsid: str  # "val0:val1" in decimal, as MNT_BYFSID takes it
@@ -132,8 +126,7 @@ class Mount:
     directory: str  # f_mntonname
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessId:
+class ProcessId(NamedTuple):
     """A process, told from a later one with the same pid by its start time."""
 
     pid: int
@@ -476,8 +469,7 @@ class Kernel(Protocol):
         """The jid of a process, 0 for the host.  Errors: ESRCH no such process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command to run, on the host or in a jail.
 
     stdin is /dev/null; the environment is exactly ``environment``; a session and

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vimage.service import wire
 
@@ -19,8 +19,7 @@ PATIENCE = 10.0
 BACKLOG = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What a client asks for."""
 
     verb: str

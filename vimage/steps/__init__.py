@@ -8,7 +8,6 @@ that was only begun: what it is about to take away it first looks for, and verif
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import Any, ClassVar
 
@@ -42,6 +41,7 @@ class Step:
 
     kind: ClassVar[str]
     order: ClassVar[Rank] = Rank.NOTHING
+    __match_args__: ClassVar[tuple[str, ...]] = ()  # the fields, as dataclass sets it
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -85,13 +85,12 @@ class Step:
 
     def arguments(self) -> Facts:
         """The fields, as the journal keeps them."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in self.__match_args__}
 
 
 def from_entry(entry: Entry) -> Step:
     """The step that an entry of the journal records."""
     cls = _KINDS[entry.kind]
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {name: tuple(value) if isinstance(value, list) else value
-              for name, value in entry.arguments.items() if name in names}
+              for name, value in entry.arguments.items() if name in cls.__match_args__}
     return cls(**values)

@@ -13,8 +13,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vimage.kernel import Jail, JailError
 from vimage.kernel.freebsd import kld, sysctl
@@ -32,8 +31,7 @@ _ALIVE = 1
 Value = str | int | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
+class Type(NamedTuple):
     """How a parameter is encoded."""
 
     kind: str  # "boolean", "jailsys", "text", "inet", "inet6", or a code of struct
