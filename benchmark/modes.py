@@ -33,6 +33,9 @@ WITH = {"vimage": "service vimage start, the service not running before, as at b
         "jng": "jng and jail, one after another",
         "jib": "jib and jail, one after another"}
 
+#: How many at most in the round that is not counted.
+WARM_UP = 10
+
 #: Commands whose CPU is measured, so many times each.
 COMMAND_RUNS = 20
 
@@ -87,7 +90,7 @@ def cycles(plan: Plan, parent: host.Parent, root: host.Root) -> None:
     if "network" in modes and "stop" in modes:
         modes.remove("stop")
     for mode in modes:
-        rounds = [(min(plan.counts), True)] if plan.warm_up else []
+        rounds = [(min(WARM_UP, *plan.counts), True)] if plan.warm_up else []
         for count, warming in (*rounds, *((n, False) for n in plan.counts)):
             order = people(mode, count, plan)
             for run in range(1, 2 if warming else plan.runs + 1):
