@@ -105,7 +105,6 @@ class Journal:
         self.shared: dict[str, Facts] = {}
         self.remembered: dict[str, Facts] = {}
         self.set_aside: list[Problem] = []
-        self.version = 0  # counts what has changed in ``records``
         self._lock: int | None = None
 
     # -- opening ----------------------------------------------------------------------
@@ -189,13 +188,11 @@ class Journal:
     def write(self, record: Record) -> None:
         """Make the record on disk equal to ``record``."""
         self.records[record.name] = record
-        self.version += 1
         self._write("vimages", record.name, record.as_json())
 
     def remove(self, name: str) -> None:
         """Forget a vimage of which nothing is left."""
         self.records.pop(name, None)
-        self.version += 1
         self._unlink("vimages", name)
 
     def write_shared(self, key: str, facts: Facts) -> None:

@@ -28,7 +28,7 @@ from vimage.service.consoles import Consoles
 from vimage.service.health import Health
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
-from vimage.service.reload import Reload
+from vimage.service.reload import Changes, Reload
 from vimage.service.restarts import Restarts
 from vimage.service.server import PATIENCE, Client, Request, Server
 from vimage.service.watch import Watch, command_of
@@ -56,7 +56,7 @@ class Service:
         self.watch = Watch(kernel, self.session.journal.records, self.restarts.gone,
                            self._interfaces, log, self._bound_logs)
         self.health = Health(self.session.engine.tools, self.restarts.gone)
-        self._compared: tuple[Loaded | None, int, list[str]] = None, 0, []
+        self.changes = Changes()
         self._background: set[asyncio.Task[Any]] = set()
         self.ended = asyncio.Event()
         self.again: bool = False  # execute the installed version in place of this one
@@ -233,7 +233,7 @@ class Service:
         names = request.names or dict.fromkeys([*listed, *records])
         living = self.kernel.jail_list()
         rows = [row(self.kernel, living, name, records.get(name)) for name in names]
-        changed = dict.fromkeys(self._changed(loaded))
+        changed = dict.fromkeys(self.changes.of(loaded, records) if loaded is not None else ())
         for each in rows:
             each["note"] = self.restarts.notes.get(each["name"], "")
             each["changed"] = each["name"] in changed
@@ -247,18 +247,6 @@ class Service:
         if changed:
             client.out(f"rc.conf has changed: {' '.join(changed)} (service vimage reload)\n")
         return 0
-
-    def _changed(self, loaded: Loaded | None) -> list[str]:
-        """The vimages that run with another configuration than this; known until either
-        changes."""
-        if loaded is None:
-            return []
-        journal = self.session.journal
-        with_, version, found = self._compared
-        if with_ is not loaded or version != journal.version:
-            found = Reload.changed(loaded, journal.records)
-            self._compared = loaded, journal.version, found
-        return found
 
     async def _reload(self, request: Request, client: Sink) -> int:
         loaded = await self._load(request.file)

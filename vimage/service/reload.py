@@ -25,6 +25,31 @@ NOTED = frozenset({"depend", "restart", "health", "health_interval", "health_tim
 LIVE = frozenset({"links", "afterstart_services", "rctl", "cpus"})
 
 
+class Changes:
+    """The vimages that run with another configuration than rc.conf gives.
+
+    What was found of one holds until it or its configuration is another object.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Vimage, Mapping[str, Any], bool]] = {}
+
+    def of(self, loaded: Loaded, records: Mapping[str, Record]) -> list[str]:
+        """Their names."""
+        vimages, before = loaded.configuration.vimages, self._known
+        self._known = {name: self._compared(before.get(name), vimages[name], record.configuration)
+                       for name, record in records.items()
+                       if record.state == READY and name in vimages}
+        return [name for name, (_, _, differ) in self._known.items() if differ]
+
+    @staticmethod
+    def _compared(known: tuple[Vimage, Mapping[str, Any], bool] | None, vimage: Vimage,
+                  running: Mapping[str, Any]) -> tuple[Vimage, Mapping[str, Any], bool]:
+        if known is not None and known[0] is vimage and known[1] is running:
+            return known
+        return vimage, running, bool(_differ(as_dict(vimage), running))
+
+
 class Reload:
     """One reload."""
 
@@ -32,13 +57,6 @@ class Reload:
         self.session = session
         self.loaded = loaded
         self.before = before
-
-    @staticmethod
-    def changed(loaded: Loaded, records: Mapping[str, Record]) -> list[str]:
-        """The vimages that run with another configuration than rc.conf now gives."""
-        vimages = loaded.configuration.vimages
-        return [name for name, record in records.items() if record.state == READY
-                and name in vimages and _differ(as_dict(vimages[name]), record.configuration)]
 
     async def apply(self, client: Sink) -> int:
         """Apply what can be applied live; say what needs a restart."""
@@ -48,7 +66,7 @@ class Reload:
         status = FAILED if errors else 0
         configuration = self.loaded.configuration
         records = self.session.journal.records
-        for name in self.changed(self.loaded, records):
+        for name in Changes().of(self.loaded, records):
             status |= await self._change(configuration.vimages[name], configuration, client)
         removed = [n for n in self.before if n not in self.loaded.names and n in records]
         if removed:
