@@ -230,10 +230,10 @@ def test_shellcheck(script, shell):
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_newsyslog_line():
-    line, = (line for line in (ROOT / "newsyslog.conf.d/vimage.conf").read_text().splitlines()
-             if not line.startswith("#"))
-    file, mode, count, size, when, flags = line.split()
-    assert file == "/var/log/vimage_*_console.log"
-    assert "G" in flags and "N" in flags and "J" not in flags
-    assert (mode, count.isdigit(), size.isdigit(), when) == ("600", True, True, "*")
+def test_newsyslog_lines():
+    files = {}
+    for line in (ROOT / "newsyslog.conf.d/vimage.conf").read_text().splitlines():
+        if not line.startswith("#"):
+            file, mode, count, size, when, files[file] = line.split()
+            assert (mode, count.isdigit(), size.isdigit(), when) == ("600", True, True, "*")
+    assert files == {"/var/log/vimage_*_console.log": "GN", "/var/log/vimage.log": "N"}
