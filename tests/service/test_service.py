@@ -380,6 +380,7 @@ def test_a_stop_of_all_overtakes_a_start(host: Host) -> None:
             assert asyncio.get_running_loop().time() - begun < 10
             await asyncio.wait_for(service.ended.wait(), 1)
             assert service.session.journal.records == {}
+            assert service.session.journal.remembered == {}
         assert difference(before, host.stage.look()) == []
 
     host.play(play)

@@ -212,6 +212,7 @@ class Service:
             stopping = self.session.stop(loaded, names, report)
         status = progress.finish(await stopping)
         if not names:
+            self.session.journal.forget(_LIST)
             self._finish()
         return status
 
