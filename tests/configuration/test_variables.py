@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimage.configuration import variables
-from vimage.configuration.resolve import _part
+from vimage.configuration.sheet import part_of
 from vimage.model import Vimage
 
 #: Every variable of the specification.
@@ -55,7 +55,7 @@ def test_no_part_ends_like_another():
     for part in every:
         tails = [part[match.end():] for match in re.finditer("_", part)]
         number = "0" if part in variables.NUMBERED else ""
-        assert not [tail for tail in tails if _part(tail) or _part(tail + number)], part
+        assert not [tail for tail in tails if part_of(tail) or part_of(tail + number)], part
 
 
 def test_reserved_names_are_no_variables():

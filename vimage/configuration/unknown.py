@@ -1,0 +1,66 @@
+"""Variables that mean nothing, and what may have been meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vimage.configuration import names
+from vimage.configuration import variables as table
+from vimage.configuration.sheet import Sheet, part_of
+
+#: A variable that means nothing is compared with what there is, at most so many times.
+_MOST_HINTS = 100
+
+#: The parts as they may be written, with the first number where one is needed.
+_PARTS = [*table.VIMAGE, *(f"{part}0" for part in table.LINK)]
+
+
+def warn(sheet: Sheet) -> None:
+    """Warn of each, with the nearest name that means something."""
+    for variable in sheet.unknown[_MOST_HINTS:]:
+        sheet.warn("variable_unknown", variable=variable)
+    known = [*sheet.by_variable]
+    for variable in sorted(sheet.unknown[:_MOST_HINTS]):
+        nearest = _nearest(sheet, variable.removeprefix("vimage_"), known)
+        if nearest:
+            sheet.warn("variable_unknown_near", _whose(sheet, variable),
+                       variable=variable, nearest=f"vimage_{nearest}")
+        else:
+            sheet.warn("variable_unknown", _whose(sheet, variable), variable=variable)
+
+
+def _whose(sheet: Sheet, variable: str) -> str:
+    head = _head(sheet, variable.removeprefix("vimage_"))
+    return sheet.by_variable[head][0].name if head else ""
+
+
+def _head(sheet: Sheet, rest: str) -> str:
+    """The longest name of a vimage that ``rest`` begins with."""
+    at = rest.rfind("_")
+    while at > 0:
+        if rest[:at] in sheet.by_variable:
+            return rest[:at]
+        at = rest.rfind("_", 0, at)
+    return ""
+
+
+def _nearest(sheet: Sheet, rest: str, known: list[str]) -> str:
+    head = _head(sheet, rest)
+    if head:
+        tail = rest.removeprefix(f"{head}_")
+        return "".join(f"{head}_{part}" for part in _close(tail, _PARTS))
+    for at in (at for at, c in enumerate(rest) if c == "_"):
+        if part_of(rest[at + 1:]):
+            close = _close(rest[:at], known)
+            if close:
+                return f"{close[0]}{rest[at:]}"
+    plain = [*table.GLOBALS, *_PARTS]
+    plain += [f"bridge_{names.variable(name)}_{part}"
+              for name in sheet.bridges for part in table.BRIDGE]
+    return "".join(_close(rest, plain))
+
+
+def _close(word: str, words: Iterable[str]) -> list[str]:
+    import difflib  # for what is wrong only
+
+    return difflib.get_close_matches(word, words, n=1, cutoff=0.7)
