@@ -50,6 +50,8 @@ class FreeBSD:
         self.helper = helper or Helper()
         self._local = threading.local()
         self._interfaces = Interfaces()
+        #: The last answer of NGM_LISTNODES, and the ids in it.
+        self._nodes: tuple[bytes, Set[int]] = b"", frozenset()
 
     def close(self) -> None:
         """Close the sockets and end the helper."""
@@ -224,7 +226,10 @@ class FreeBSD:
         return KernelEvents()
 
     def ng_ids(self) -> Set[int]:
-        return ng.parse_ids(self._netgraph.ask(".:", ng.LISTNODES_))
+        said = bytes(self._netgraph.ask(".:", ng.LISTNODES_))
+        if said != self._nodes[0]:  # it is asked for again and again
+            self._nodes = said, ng.parse_ids(said)
+        return self._nodes[1]
 
     def peer(self, socket: int) -> tuple[int, int]:
         return procs.peer(socket)
