@@ -24,8 +24,11 @@ GONE_WITHIN = 30.0
 SETTLED_WITHIN, IDLE = 15.0, 0.2
 
 # struct kinfo_proc of sys/user.h (1088 bytes on every 64-bit FreeBSD): ki_ppid, ki_rssize
-# in pages, ki_runtime in microseconds, ki_childtime (a struct timeval).
+# in pages, ki_runtime in microseconds, ki_childtime (a struct timeval), ki_rusage and
+# ki_rusage_ch (struct rusage, which begins with ru_utime, a struct timeval).
 _KINFO_SIZE, _PPID, _RSSIZE, _RUNTIME, _CHILDTIME = 1088, 76, 264, 328, 352
+_RUSAGE, _RUSAGE_CH = 608, 752
+_TIMEVAL = struct.Struct("<qq")
 
 
 class BenchmarkError(Exception):
@@ -63,6 +66,7 @@ class Usage:
     """Of one process."""
 
     cpu: float  # seconds, its ended children included
+    user: float  # of these, outside the kernel
     memory: int  # resident bytes
 
 
@@ -73,10 +77,16 @@ def usage(pid: int) -> Usage:
     if len(raw) != _KINFO_SIZE:
         raise OSError(0, f"no process {pid}")
     runtime, = struct.unpack_from("<Q", raw, _RUNTIME)
-    seconds, micro = struct.unpack_from("<qq", raw, _CHILDTIME)
     pages, = struct.unpack_from("<q", raw, _RSSIZE)
-    return Usage(runtime / 1e6 + seconds + micro / 1e6,
+    return Usage(runtime / 1e6 + _seconds(raw, _CHILDTIME),
+                 _seconds(raw, _RUSAGE) + _seconds(raw, _RUSAGE_CH),
                  pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _seconds(raw: bytes, offset: int) -> float:
+    """A struct timeval."""
+    seconds, micro = _TIMEVAL.unpack_from(raw, offset)
+    return float(seconds + micro / 1e6)
 
 
 def children(pid: int) -> list[int]:

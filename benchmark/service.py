@@ -70,6 +70,7 @@ class Vimage:
             assert command.stdout is not None
             said = b""
             pids: list[int] = []
+            user: dict[int, float] = {}
             while more := os.read(command.stdout.fileno(), 65536):
                 said += more
                 done = said.count(b" ") - 1
@@ -77,11 +78,13 @@ class Vimage:
                     if done >= mark and mark not in marks:
                         pids = pids or processes()
                         marks[mark] = used(pids)
+                        user[mark] = sum(host.usage(pid).user for pid in pids)
         wall = time.monotonic() - begun
         cpu = host.cpu_time() - cpu
         if command.returncode:
             raise host.BenchmarkError(f"service vimage start: {said.decode()[-1000:]}")
-        return Sample(wall, cpu, between(marks) | self._size())
+        return Sample(wall, cpu, between("service CPU", marks)
+                      | between("service user CPU", user) | self._size())
 
     def _size(self) -> dict[str, float]:
         pids = processes()
@@ -126,9 +129,9 @@ def used(pids: Sequence[int]) -> float:
     return sum(host.usage(pid).cpu for pid in pids)
 
 
-def between(marks: dict[int, float]) -> dict[str, float]:
+def between(what: str, marks: dict[int, float]) -> dict[str, float]:
     """CPU for one vimage, between the marks that were reached."""
-    return {f"service CPU per vimage {low}..{high}": (marks[high] - marks[low]) / (high - low)
+    return {f"{what} per vimage {low}..{high}": (marks[high] - marks[low]) / (high - low)
             for low, high in ((10, 100), (500, 1000)) if low in marks and high in marks}
 
 
