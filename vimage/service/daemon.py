@@ -72,16 +72,17 @@ class Service:
         if self.session.journal.records or self.session.journal.remembered:
             await self._take_over()
         await self.server.open()
-        watching = asyncio.create_task(self.watch.run())
+        self.watch.open()
         self.log.info("serving; %d vimages", len(self.session.journal.records))
         try:
             await self.ended.wait()
         finally:
-            for task in (watching, *self._background):
+            self.watch.close()
+            for task in self._background:
                 task.cancel()
             self.health.close()
             await self.restarts.close()
-            await asyncio.gather(watching, *self._background, return_exceptions=True)
+            await asyncio.gather(*self._background, return_exceptions=True)
             await self.server.close(PATIENCE if not self.again else None)
             self.session.close()
             self.logfile.close()

@@ -26,6 +26,8 @@ class KernelEvents:
         self._route = socket.socket(sockaddr.AF_ROUTE, socket.SOCK_RAW, 0)
         self._route.setblocking(False)
         self._route.setsockopt(socket.SOL_SOCKET, _SO_RERROR, 1)
+        self._told = select.poll()  # asking costs less than a read that fails
+        self._told.register(self._route.fileno(), select.POLLIN)
 
     def _add(self, ident: int, filter_: int, flags: int, notes: int) -> None:
         event = select.kevent(ident, filter_, select.KQ_EV_ADD | flags, notes)
@@ -59,17 +61,18 @@ class KernelEvents:
 
     def interfaces(self) -> bool:
         announced = False
-        while True:
+        while self._told.poll(0):
             try:
                 data = self._route.recv(65536)
             except BlockingIOError:
-                return announced
+                break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # some were lost
                     raise
                 announced = True
                 continue
             announced = announced or any(type_ == _RTM_IFANNOUNCE for type_, _ in messages(data))
+        return announced
 
     def close(self) -> None:
         self._kqueue.close()

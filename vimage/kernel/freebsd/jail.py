@@ -26,6 +26,8 @@ _JAILSYS = ("disable", "new", "inherit")
 _BOOLEANS = {"": 1, "true": 1, "1": 1, "false": 0, "0": 0}
 _XPRISON = 1560  # bytes of struct xprison
 _ROW = struct.Struct("<iii1540xII")  # of it: pr_version, pr_id, pr_state, pr_ip4s, pr_ip6s
+_WORDS, _COLUMNS = _XPRISON // 4, (0, 1, 2, 388, 389)  # the same as columns of a table of int
+_VERSION = 3
 _ALIVE = 1
 
 Value = str | int | bool | None
@@ -269,21 +271,26 @@ def living() -> set[int]:
 def parse_list(raw: bytes | memoryview) -> set[int]:
     """The entries are struct xprison, each followed by its IPv4 and IPv6 addresses.
 
-    Jails with a VNET have none of these, so most of the list is a table.
+    Jails with a VNET have none of these: then the list is a table, whose columns are taken
+    whole.
     """
+    if len(raw) % _XPRISON == 0:
+        words = memoryview(raw).cast("i")
+        version, jid, state, *addresses = (words[column::_WORDS].tolist() for column in _COLUMNS)
+        if not any(map(any, addresses)) and set(version) <= {_VERSION}:
+            return {number for number, now in zip(jid, state, strict=True) if now == _ALIVE}
+    return _parse_rows(raw)
+
+
+def _parse_rows(raw: bytes | memoryview) -> set[int]:
     jids, offset = set(), 0
     while offset + _XPRISON <= len(raw):
-        rows = (len(raw) - offset) // _XPRISON
-        for version, jid, state, inet, inet6 in _ROW.iter_unpack(
-                raw[offset:offset + rows * _XPRISON]):
-            if version != 3:
-                raise OSError(errno.ENOSYS, "struct xprison of this kernel is unknown")
-            if state == _ALIVE:
-                jids.add(jid)
-            offset += _XPRISON
-            if inet or inet6:  # the next row begins elsewhere
-                offset += 4 * inet + 16 * inet6
-                break
+        version, jid, state, inet, inet6 = _ROW.unpack_from(raw, offset)
+        if version != _VERSION:
+            raise OSError(errno.ENOSYS, "struct xprison of this kernel is unknown")
+        if state == _ALIVE:
+            jids.add(jid)
+        offset += _XPRISON + 4 * inet + 16 * inet6
     return jids
 
 

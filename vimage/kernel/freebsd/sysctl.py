@@ -45,22 +45,30 @@ class Large:
 
     def __init__(self, name: str, size: int) -> None:
         self._name = name
-        self._buffer = bytearray(size)
+        self._size = size
+        self._mib: ctypes.Array[c_int] | None = None
+        self._length = c_size_t(0)
+        self._reserve(size)
+
+    def _reserve(self, size: int) -> None:
+        self._size, self._buffer = size, bytearray(size)
+        self._place = (ctypes.c_char * size).from_buffer(self._buffer)
 
     def read(self) -> memoryview:
         """Its value, valid until the next call.  Errors: ENOENT no such variable."""
-        numbers = oid(self._name)
-        mib = (c_int * len(numbers))(*numbers)
+        if self._mib is None:
+            numbers = oid(self._name)
+            self._mib = (c_int * len(numbers))(*numbers)
         while True:
-            place = (ctypes.c_char * len(self._buffer)).from_buffer(self._buffer)
-            length = c_size_t(len(self._buffer))
+            self._length.value = self._size
             try:
-                libc().sysctl(mib, len(numbers), place, ctypes.byref(length), None, 0)
-                return memoryview(self._buffer)[:length.value]
+                libc().sysctl(self._mib, len(self._mib), self._place,
+                              ctypes.byref(self._length), None, 0)
+                return memoryview(self._buffer)[:self._length.value]
             except OSError as error:
                 if error.errno != errno.ENOMEM:
                     raise
-            self._buffer = bytearray(2 * len(self._buffer))
+            self._reserve(2 * self._size)
 
 
 def write(oid: Oid, new: bytes) -> None:
