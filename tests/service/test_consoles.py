@@ -13,7 +13,7 @@ from tests.service.conftest import Host, ask
 from vimage.journal import Record
 from vimage.kernel.simulated import SimulatedKernel
 from vimage.service import consoles
-from vimage.service.consoles import AT_LEISURE, AT_ONCE, Consoles
+from vimage.service.consoles import AT_LEISURE, AT_ONCE, EVERY, Consoles
 from vimage.service.watch import TICK
 
 
@@ -27,7 +27,7 @@ def test_a_log_that_grows_is_cut(host: Host, monkeypatch: pytest.MonkeyPatch) ->
             with log.open("ab") as writer:
                 writer.write(b"x" * 5000)
                 writer.flush()
-                await asyncio.sleep(TICK * 2)
+                await asyncio.sleep(TICK * EVERY + 1)
                 assert log.stat().st_size == 0
                 writer.write(b"more")
                 writer.flush()
@@ -50,7 +50,7 @@ def test_a_log_turned_into_a_link_is_not_followed(host: Host,
         async with host.serving():
             reply = await ask(host.stage, "start")
             assert "console log /var/log/vimage_a_console.log: " in reply.err
-            await asyncio.sleep(TICK * 2)
+            await asyncio.sleep(TICK * EVERY + 1)
         assert precious.read_bytes() == b"precious" * 100
 
     host.play(play)
@@ -72,42 +72,51 @@ class Disk:
         return self.lstat(path)
 
 
+def many(count: int) -> dict[str, Record]:
+    return {f"v{n}": Record(f"v{n}", configuration={"consolelog": f"/var/log/v{n}.log"})
+            for n in range(count)}
+
+
+def taken(watcher: Consoles) -> list[str]:
+    """The next look that is taken."""
+    return [name for _ in range(EVERY) for name in watcher.look()]
+
+
 def test_many_logs_cost_little_unless_the_disk_fills(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = SimulatedKernel.open(tmp_path)
-    records = [Record(f"v{n}", configuration={"consolelog": f"/var/log/v{n}.log"})
-               for n in range(3 * AT_ONCE)]
-    log = Path(kernel.path(f"/var/log/v{2 * AT_ONCE + 7}.log"))
+    long = f"v{2 * AT_ONCE + 7}"
+    log = Path(kernel.path(f"/var/log/{long}.log"))
     log.parent.mkdir(parents=True, exist_ok=True)
     log.touch()
     disk = Disk(monkeypatch)
-    watcher = Consoles(kernel)
+    watcher = Consoles(kernel, many(3 * AT_ONCE))
     for _ in range(3):
-        assert watcher.look(records) == []
+        assert taken(watcher) == []
     assert disk.looks == 3 * AT_LEISURE
     with log.open("ab") as writer:
         writer.truncate(consoles.LIMIT + 1)
     disk.free -= consoles.LIMIT
-    looks = [watcher.look(records) for _ in range(3)]
+    assert taken(watcher) == []
+    assert disk.looks == 3 * AT_LEISURE + AT_ONCE
+    assert watcher.look() == []
+    assert watcher.look() == [long]
     assert disk.looks == 3 * AT_LEISURE + 3 * AT_ONCE
-    assert looks == [[], [], [records[2 * AT_ONCE + 7].name]]
     assert log.stat().st_size == 0
-    assert watcher.look(records) == []
+    assert taken(watcher) == []
     assert disk.looks == 4 * AT_LEISURE + 3 * AT_ONCE
 
 
 def test_space_that_is_lost_slowly_counts_too(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = SimulatedKernel.open(tmp_path)
-    records = [Record(f"v{n}", configuration={"consolelog": f"/var/log/v{n}.log"})
-               for n in range(10)]
     disk = Disk(monkeypatch)
-    watcher = Consoles(kernel)
-    watcher.look(records)
+    watcher = Consoles(kernel, many(10))
+    taken(watcher)
     for _ in range(3):
         disk.free -= consoles.LIMIT // 4
-        watcher.look(records)
+        taken(watcher)
     assert disk.looks == 4 * AT_LEISURE
     disk.free -= consoles.LIMIT // 4
-    watcher.look(records)
-    assert disk.looks == 4 * AT_LEISURE + len(records)
+    taken(watcher)
+    assert disk.looks == 4 * AT_LEISURE + 10

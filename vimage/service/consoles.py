@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from vimage.journal import Record
 from vimage.kernel import Kernel
@@ -18,6 +18,9 @@ LIMIT = 8 * 1024 * 1024
 #: cost of a look does not grow with their number.
 AT_ONCE, AT_LEISURE = 100, 2
 
+#: Of the looks only every so many-th is taken, but each while a disk fills.
+EVERY = 4
+
 #: The free space of so many directories with logs is looked at.
 MOST_DIRECTORIES = 8
 
@@ -26,16 +29,20 @@ class Consoles:
     """Looks at the console logs in turn: a few at a time, and all of them when a directory
     they are in has lost as much space as one of them may take."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, records: Mapping[str, Record]) -> None:
         self._kernel = kernel
+        self._records = records
+        self._looks = 0
         self._next = 0
         self._owed = 0  # logs still to be looked at because a disk fills
         self._free: dict[str, int] = {}  # directory: bytes free, the most since the last loss
 
-    def look(self, records: Sequence[Record]) -> list[str]:
+    def look(self) -> list[str]:
         """Cut back what is too long; returns the names of the vimages whose log was."""
-        if not records:
+        self._looks += 1
+        if not self._records or self._looks % EVERY and not self._owed:
             return []
+        records = list(self._records.values())
         if self._disk_fills():
             self._owed = len(records)
         turns = min(len(records), max(AT_LEISURE, min(AT_ONCE, self._owed)))

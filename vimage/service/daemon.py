@@ -51,7 +51,7 @@ class Service:
         self.logfile = LogFile(log)
         self.reader = reader
         self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
-        self.consoles = Consoles(kernel)
+        self.consoles = Consoles(kernel, self.session.journal.records)
         self.restarts = Restarts(self.session, self._load, self._follow, self._unfollow, log)
         self.watch = Watch(kernel, self.session.journal.records, self.restarts.gone,
                            self._interfaces, log, self._bound_logs)
@@ -89,7 +89,7 @@ class Service:
         return self.again
 
     def _bound_logs(self) -> None:
-        for name in self.consoles.look(list(self.session.journal.records.values())):
+        for name in self.consoles.look():
             self.log.warning("%s: its console log was too long and was cut", name)
 
     async def _take_over(self) -> None:
