@@ -126,6 +126,27 @@ def test_a_look_that_fails_is_told_once_and_made_up_for(
     host.play(play)
 
 
+def test_a_look_that_fails_is_taken_again_with_the_next_tick(
+        host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> set[int]:
+        raise OSError(errno.ETIMEDOUT, "netgraph: no reply")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.stage, "start")
+            monkeypatch.setattr(service.watch, "_spent", itertools.count(0, 1000.0).__next__)
+            await _after_a_look()  # the next one would now be long after
+            monkeypatch.setattr(host.stage.kernel, "jail_list", broken)
+            host.stage.hand.remove_jail(service.session.journal.records["a"].jid or 0)
+            await _after_a_look()
+            assert "a" in service.session.journal.records
+            monkeypatch.undo()
+            await _after_a_look()
+            assert "a" not in service.session.journal.records
+
+    host.play(play)
+
+
 def test_a_node_that_goes_and_a_restart(host: Host) -> None:
     host.stage.variables["vimage_a_restart"] = "on-failure"
 
