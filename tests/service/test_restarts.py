@@ -8,6 +8,7 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask
+from vimage.messages import VimageError
 from vimage.service.daemon import Service
 from vimage.service.policy import LIMIT
 from vimage.service.watch import TICK
@@ -98,6 +99,23 @@ def test_one_that_fails_again_and_again_is_left_alone(
             assert "left alone" in caplog.text
             assert "restart.a" not in service.session.journal.remembered
             assert "left alone" in (await ask(failing.stage, "status", "a")).out
+
+    failing.play(play)
+
+
+def test_a_full_disk_keeps_nothing_from_being_cleaned_up(
+        failing: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(key: str, facts: object) -> None:
+        raise VimageError("state_unwritable", path="/var/run/vimage", why="No space left")
+
+    async def play() -> None:
+        async with failing.serving() as service:
+            await ask(failing.stage, "start", "a")
+            monkeypatch.setattr(service.session.journal, "remember", full)
+            remove_jail(failing, service, "a")
+            await asyncio.sleep(TICK + 0.1)
+            assert "a" not in service.session.journal.records
+            await until_ready(service, "a")
 
     failing.play(play)
 

@@ -105,7 +105,10 @@ class Restarts:
         if delay is None:
             self._session.journal.forget(key)
         else:
-            self._session.journal.remember(key, {"failures": backoff.failures})
+            try:
+                self._session.journal.remember(key, {"failures": backoff.failures})
+            except VimageError as error:  # a full disk must not keep it from being cleaned up
+                self._log.error("%s", error)
         return delay
 
     def _go_on(self, name: str, delay: float | None, at_last: str) -> None:
