@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Names of the vimages, their interfaces (floor and vimage, jng, jib) and nodes.
-OURS = re.compile(r"(?:ng0_|e0[ab]_)?bm\d+|ngeth\d+|epair\d+[ab]")
+OURS = re.compile(r"(?:ng0_|e0[ab]_)?bm\d+|bmbridge\d+|ngeth\d+|epair\d+[ab]")
+
+#: Names of the host-only bridges, and of their interfaces.
+BRIDGE = "bmbridge{}"
 
 #: Seconds in which what was removed must be gone.
 GONE_WITHIN = 30.0
@@ -134,7 +137,7 @@ def left(parent: str) -> list[str]:
               if OURS.fullmatch(name) or name == f"{parent}bridge"]
     for line in run("/usr/sbin/ngctl", "list").splitlines():
         node = re.match(r"\s+Name: (\S+)\s+Type: (\S+)", line)
-        if node and (node[2] == "eiface" or node[1] == bridge):
+        if node and (node[2] == "eiface" or node[1] == bridge or OURS.match(node[1])):
             found.append(f"node {node[1]} of type {node[2]}")
     return found
 

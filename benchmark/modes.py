@@ -17,6 +17,7 @@ from benchmark.tools import Boots, Contender, Floor, Jib, Jng, Sample, Setup
 
 CYCLES = {"network": "start and stop; network and jail only: no command, no mounts, one bridge",
           "address": "the same, each with an address that the host sets inside",
+          "bridges": "as network, vimage alone, on host-only bridges, ten vimages on each",
           "boot": "start and stop with the network booted by the jail's own rc.d, 16 at once"}
 AMONG = {"restart": "one of N that run",
          "status": "the service's answer for N, beside jls",
@@ -77,7 +78,10 @@ def contender(who: str, setup: Setup) -> Contender:
 
 
 def people(mode: str, count: int, plan: Plan) -> list[str]:
-    """Who takes part: the floor boots nothing, and the tools take too long for many."""
+    """Who takes part: the floor boots nothing and has one bridge, the tools take too long for
+    many."""
+    if mode == "bridges":
+        return [who for who in plan.with_ if who in ("vimage", "running")]
     wanted = [who for who in plan.with_ if who not in ("jng", "jib") or count <= plan.tools_limit]
     left_out = ("floor", "jib") if mode == "boot" else ("boots",)
     return [who for who in wanted if who not in left_out]
@@ -114,7 +118,8 @@ def among(plan: Plan, mode: str, who: str, count: int, parent: host.Parent, root
           ) -> Iterator[tuple[Contender, Sample]]:
     """Have N running, and nothing afterwards."""
     setup = Setup(count, plan.parent, root.path, plan.directory, address=mode == "address",
-                  boot=mode == "boot", program=plan.program)
+                  boot=mode == "boot", on_bridge=10 if mode == "bridges" else 0,
+                  program=plan.program)
     if setup.boot or setup.address:
         root.furnish("".join(f'ifconfig_ng0_{name}="inet {setup.ip(number)}/8"\n'
                              for number, name in enumerate(setup.names)))

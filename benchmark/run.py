@@ -100,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             complaints = measure(options, rows, facts)
     except (BenchmarkError, OSError, ValueError) as error:
         complaints = [str(error)]
+    except KeyboardInterrupt:
+        complaints = ["interrupted"]
     if rows:
         show(options, rows, facts)
     for complaint in complaints:

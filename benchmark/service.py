@@ -12,13 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark import host
-from benchmark.tools import Sample, Setup
+from benchmark.tools import MARKS, Sample, Setup, between
 
 STATE = Path("/var/run/vimage")
 VIMAGE = "/usr/local/sbin/vimage"
-
-#: After so many vimages are ready the CPU that the service has used is noted.
-MARKS = (10, 100, 500, 1000)
 
 
 def configuration(setup: Setup) -> str:
@@ -30,9 +27,10 @@ def configuration(setup: Setup) -> str:
                   f'vimage_consolelog="{setup.directory}/console.log"']
     else:
         lines += ['vimage_boot="none"']
-    for number, name in enumerate(setup.names):
-        lines += [f'vimage_{name}_rootdir="{setup.root}"',
-                  f'vimage_{name}_bridges="{setup.parent}"']
+    if setup.on_bridge:
+        lines.append(f'vimage_bridge_list="{" ".join(dict.fromkeys(setup.bridges))}"')
+    for number, (name, bridge) in enumerate(zip(setup.names, setup.bridges, strict=True)):
+        lines += [f'vimage_{name}_rootdir="{setup.root}"', f'vimage_{name}_bridges="{bridge}"']
         if setup.address:
             lines.append(f'vimage_{name}_addr0="{setup.ip(number)}/8"')
     return "\n".join(lines) + "\n"
@@ -62,7 +60,7 @@ class Vimage:
 
     def start(self) -> Sample:
         """``service vimage start``, with the CPU of the service at the marks."""
-        marks: dict[int, float] = {}
+        marks: dict[int, host.Usage] = {}
         cpu, begun = host.cpu_time(), time.monotonic()
         with subprocess.Popen(self.words("start", "-f", str(self.file)),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -70,21 +68,18 @@ class Vimage:
             assert command.stdout is not None
             said = b""
             pids: list[int] = []
-            user: dict[int, float] = {}
             while more := os.read(command.stdout.fileno(), 65536):
                 said += more
                 done = said.count(b" ") - 1
                 for mark in MARKS:
                     if done >= mark and mark not in marks:
                         pids = pids or processes()
-                        marks[mark] = used(pids)
-                        user[mark] = sum(host.usage(pid).user for pid in pids)
+                        marks[mark] = usage(pids)
         wall = time.monotonic() - begun
         cpu = host.cpu_time() - cpu
         if command.returncode:
             raise host.BenchmarkError(f"service vimage start: {said.decode()[-1000:]}")
-        return Sample(wall, cpu, between("service CPU", marks)
-                      | between("service user CPU", user) | self._size())
+        return Sample(wall, cpu, between(marks) | self._size())
 
     def _size(self) -> dict[str, float]:
         pids = processes()
@@ -126,13 +121,14 @@ def processes() -> list[int]:
 
 def used(pids: Sequence[int]) -> float:
     """Seconds of CPU."""
-    return sum(host.usage(pid).cpu for pid in pids)
+    return usage(pids).cpu
 
 
-def between(what: str, marks: dict[int, float]) -> dict[str, float]:
-    """CPU for one vimage, between the marks that were reached."""
-    return {f"{what} per vimage {low}..{high}": (marks[high] - marks[low]) / (high - low)
-            for low, high in ((10, 100), (500, 1000)) if low in marks and high in marks}
+def usage(pids: Sequence[int]) -> host.Usage:
+    """Of all of them together."""
+    usages = [host.usage(pid) for pid in pids]
+    return host.Usage(sum(one.cpu for one in usages), sum(one.user for one in usages),
+                      sum(one.memory for one in usages))
 
 
 def records() -> list[str]:

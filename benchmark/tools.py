@@ -27,6 +27,9 @@ BOOT = ("/bin/sh /etc/rc.d/netif start || exit; "
 #: How many boot at once where they may.
 PARALLEL = 16
 
+#: After so many vimages are ready it is noted what CPU the program has used.
+MARKS = (10, 100, 500, 1000)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -38,12 +41,20 @@ class Setup:
     directory: Path  # for files of the benchmark
     address: bool = False
     boot: bool = False
+    on_bridge: int = 0  # so many on each host-only bridge; 0: all on the parent's
     program: tuple[str, ...] = ()  # in place of service(8); see service.py
     plant: str = ""
 
     @property
     def names(self) -> list[str]:
         return [floor.NAME.format(number + 1) for number in range(self.count)]
+
+    @property
+    def bridges(self) -> list[str]:
+        """What each is bridged to."""
+        if not self.on_bridge:
+            return [self.parent] * self.count
+        return [host.BRIDGE.format(number // self.on_bridge + 1) for number in range(self.count)]
 
     def ip(self, number: int) -> str:
         """The address of a vimage; the same as the floor's."""
@@ -66,6 +77,17 @@ def clocked(*acts: Callable[[], Any]) -> Sample:
         act()
     wall = time.monotonic() - begun
     return Sample(wall, host.cpu_time() - used)
+
+
+def between(marks: dict[int, host.Usage]) -> dict[str, float]:
+    """CPU of a program for one vimage, between the marks that were reached."""
+    found: dict[str, float] = {}
+    for low, high in ((10, 100), (500, 1000)):
+        if low in marks and high in marks:
+            count, span = high - low, f"{low}..{high}"
+            found[f"own CPU per vimage {span}"] = (marks[high].cpu - marks[low].cpu) / count
+            found[f"own user CPU per vimage {span}"] = (marks[high].user - marks[low].user) / count
+    return found
 
 
 class Contender(Protocol):
@@ -118,7 +140,14 @@ class Floor:
         return Sample(wall, host.cpu_time() - used)
 
     def start(self) -> Sample:
-        return self._sample(("bridge",), ("start", 0, self.count))
+        """All of them, with the CPU of the program at the marks."""
+        marks: dict[int, host.Usage] = {}
+        used = host.cpu_time()
+        wall, first = self.ask("bridge"), 0
+        for last in sorted({*(mark for mark in MARKS if mark < self.count), self.count}):
+            wall += self.ask("start", first, last)
+            marks[last], first = host.usage(self.pid), last
+        return Sample(wall, host.cpu_time() - used, between(marks))
 
     def stop(self) -> Sample:
         return self._sample(("stop", 0, self.count), ("unbridge",))

@@ -33,6 +33,7 @@ def benchmark(csv: Path, *words: str) -> set[tuple[str, str, str]]:
 @pytest.mark.parametrize("mode, with_", [
     ("network", ["vimage", "running", "floor", "jng", "jib"]),
     ("address", ["vimage", "running", "floor", "jng", "jib"]),
+    ("bridges", ["vimage", "running"]),
     ("boot", ["vimage", "boots", "jng"])])
 def test_start_and_stop(clean_host: None, tmp_path: Path, mode: str, with_: list[str]) -> None:
     found = benchmark(tmp_path / "f.csv", "--modes", mode, "--with", ",".join(with_))
