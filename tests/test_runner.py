@@ -36,6 +36,8 @@ def write_results(command):
     with tarfile.open(results, "w") as tar:
         content = {"freebsd.xml": "<testsuites/>", "status": os.environ.get("FAKE_STATUS", "0"),
                    "uname": "FreeBSD vmhost 13.2", "arguments": command}
+        if "--benchmark" in command and mode != "no-figures":
+            content["figures.csv"] = "mode,count"
         for name, text in content.items():
             info = tarfile.TarInfo("./" + name)
             info.size = len(text)
@@ -106,6 +108,17 @@ def test_status_and_results_come_back(guest, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "test_it PASSED" in output
     assert "FreeBSD vmhost 13.2" in output
+
+
+def test_figures_of_the_benchmark_come_back(guest, tmp_path, capsys):
+    words = ("--benchmark", "--", "--count", "10", "--modes", "network")
+    assert guest("good", *words) == 0
+    results = tmp_path / "results"
+    assert (results / "freebsd-figures.csv").read_text() == "mode,count"
+    assert ("run-in-guest.sh --benchmark --count 10 --modes network"
+            in (results / "freebsd-arguments").read_text())
+    assert guest("no-figures", *words) == 2
+    assert "the guest gave no results" in capsys.readouterr().err
 
 
 def test_python_is_installed_only_where_it_is_missing(guest, tmp_path):

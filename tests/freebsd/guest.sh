@@ -2,6 +2,7 @@
 # Runs the FreeBSD tests on this FreeBSD host, as root:
 #
 #	sh tests/freebsd/guest.sh [PYTEST-ARGUMENT ...]
+#	sh tests/freebsd/guest.sh --benchmark [ARGUMENT-OF-BENCHMARK/RUN.PY ...]
 #
 # They make and remove jails, nodes and interfaces; run them on a host that can bear it.
 # vimage is installed from this checkout when it is not installed (make deinstall takes
@@ -43,6 +44,12 @@ fi
 install_vimage
 mkdir -p $results
 uname -a >$results/uname
+if [ "$1" = --benchmark ]; then
+	shift
+	parent=${VIMAGE_TEST_PARENTS%% *}
+	exec "$python" benchmark/run.py ${parent:+--parent "$parent"} \
+	    --csv $results/figures.csv --svg $results/figures.svg "$@" </dev/null
+fi
 if [ $# -eq 0 ]; then
 	# Reboot tests are run by name: test_before.py, a reboot, test_after.py.
 	set -- -m freebsd --ignore=tests/freebsd/reboot tests

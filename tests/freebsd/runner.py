@@ -1,11 +1,12 @@
 """Runs the FreeBSD tests in a virtual machine, as root, and brings the results back.
 
     python3 -m tests.freebsd.runner [--image FILE] [--results DIRECTORY] [PYTEST-ARGUMENT ...]
+    python3 -m tests.freebsd.runner --benchmark [-- ARGUMENT-OF-BENCHMARK/RUN.PY ...]
 
 The image (see docs/testing.md) is booted with QEMU and never written to.  The tree
 goes in as a tar archive on a second disk, the results come back as one on a third,
 and the serial console is used to say what to do.  The exit status is that of pytest
-in the guest, 2 when there were no results.
+or of the benchmark in the guest, 2 when there were no results.
 """
 
 from __future__ import annotations
@@ -368,8 +369,8 @@ class Run:
             if run("env ASSUME_ALWAYS_YES=yes pkg install -y python311 py311-pytest", self.limit):
                 raise RunnerError("pkg cannot install python311 and py311-pytest")
 
-    def tests(self, prefix: str, arguments: Sequence[str]) -> int:
-        """Run pytest in the guest; its exit status, 2 when there are no results."""
+    def tests(self, prefix: str, arguments: Sequence[str], result: str = "freebsd.xml") -> int:
+        """Run guest.sh there; its exit status.  ``result`` is the file that must come back."""
         with self.machine.results.open("r+b") as disk:
             disk.write(bytes(1 << 20))
         self.console.echo = True
@@ -380,7 +381,7 @@ class Run:
             self.console.echo = False
             print(flush=True)
         names = unpack_results(self.machine.results, self.results, prefix)
-        if "status" not in names or "freebsd.xml" not in names:
+        if not {"status", result} <= set(names):
             raise RunnerError("the guest gave no results")
         return int((self.results / f"{prefix}status").read_text())
 
@@ -393,11 +394,13 @@ class Run:
         self.console.send("shutdown -p now\n")
         self.console.drain(60)
 
-    def all_tests(self, arguments: Sequence[str]) -> int:
-        """Everything; ``arguments`` choose something else than everything."""
+    def everything(self, arguments: Sequence[str], benchmark: bool) -> int:
+        """All tests; ``arguments`` choose others.  Or the benchmark."""
         self.log_in()
         self.prepare()
-        if arguments:
+        if benchmark:
+            status = self.tests("freebsd-", ["--benchmark", *arguments], "figures.csv")
+        elif arguments:
             status = self.tests("freebsd-", arguments)
         else:
             status = self.tests("freebsd-", [])
@@ -426,8 +429,8 @@ def run(options: argparse.Namespace, image: Path) -> int:
         say(f"booting {image} ({'KVM' if kvm_usable() else 'emulated, this takes a while'})")
         with (options.results / "console.log").open("wb") as log, \
                 booted(machine, log, deadline) as console:
-            return Run(machine, console, options.results, options.timeout).all_tests(
-                options.arguments)
+            return Run(machine, console, options.results, options.timeout).everything(
+                options.arguments, options.benchmark)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -443,7 +446,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="seconds for everything (%(default)s)")
     parser.add_argument("--memory", type=int, default=4096, help="MiB (%(default)s)")
     parser.add_argument("--cpus", type=int, default=2, help="%(default)s")
-    parser.add_argument("arguments", nargs="*", metavar="PYTEST-ARGUMENT")
+    parser.add_argument("--benchmark", action="store_true",
+                        help="run the benchmark; its figures come back as freebsd-figures.csv "
+                             "and freebsd-figures.svg")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT",
+                        help="of pytest, or of benchmark/run.py")
     return parser.parse_args(arguments)
 
 
