@@ -47,11 +47,11 @@ class Spread:
 
 
 def short(value: float) -> str:
-    """Three digits that count."""
-    if value and abs(value) < 0.001:
-        return f"{value:.1e}"
-    return f"{value:.{max(0, 2 - len(str(int(abs(value)))) + 1)}f}" if abs(value) < 1000 \
-        else f"{value:.0f}"
+    """Three digits that count, below 1 two."""
+    size = abs(value)
+    if 0 < size < 0.1:
+        return f"{value:#.2g}" if size >= 0.001 else f"{value:.1e}"
+    return f"{value:.{max(0, 3 - len(str(int(size))))}f}"
 
 
 Key = tuple[str, str, int, str]  # mode, measure, count, who
