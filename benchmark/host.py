@@ -33,6 +33,9 @@ _KINFO_SIZE, _PPID, _RSSIZE, _RUNTIME, _CHILDTIME = 1088, 76, 264, 328, 352
 _RUSAGE, _RUSAGE_CH = 608, 752
 _TIMEVAL = struct.Struct("<qq")
 
+# sys/sysctl.h: CTL_KERN, KERN_PROC, KERN_PROC_PID, KERN_PROC_INC_THREAD.
+_CTL_KERN, _KERN_PROC, _PID, _INC_THREAD = 1, 14, 1, 0x10
+
 
 class BenchmarkError(Exception):
     """The measurement cannot be made, or does not count."""
@@ -70,20 +73,31 @@ class Usage:
 
     cpu: float  # seconds, its ended children included
     user: float  # of these, outside the kernel
+    first: float  # seconds of its first thread
     memory: int  # resident bytes
 
 
 def usage(pid: int) -> Usage:
     """What a process has used (sysctl kern.proc.pid), to the microsecond."""
-    mib = (ctypes.c_int * 4)(1, 14, 1, pid)  # CTL_KERN, KERN_PROC, KERN_PROC_PID
-    raw = _sysctl("sysctl", mib, 4)
-    if len(raw) != _KINFO_SIZE:
-        raise OSError(0, f"no process {pid}")
-    runtime, = struct.unpack_from("<Q", raw, _RUNTIME)
+    raw, threads = _kinfo(_PID, pid), _kinfo(_PID | _INC_THREAD, pid)
     pages, = struct.unpack_from("<q", raw, _RSSIZE)
-    return Usage(runtime / 1e6 + _seconds(raw, _CHILDTIME),
+    return Usage(_runtime(raw) + _seconds(raw, _CHILDTIME),
                  _seconds(raw, _RUSAGE) + _seconds(raw, _RUSAGE_CH),
-                 pages * os.sysconf("SC_PAGE_SIZE"))
+                 _runtime(threads), pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _kinfo(what: int, pid: int) -> bytes:
+    """struct kinfo_proc of a process, or of each of its threads, the first one first."""
+    raw = _sysctl("sysctl", (ctypes.c_int * 4)(_CTL_KERN, _KERN_PROC, what, pid), 4)
+    if not raw or len(raw) % _KINFO_SIZE:
+        raise OSError(0, f"no process {pid}")
+    return raw
+
+
+def _runtime(raw: bytes) -> float:
+    """Seconds of CPU."""
+    micro, = struct.unpack_from("<Q", raw, _RUNTIME)
+    return float(micro / 1e6)
 
 
 def _seconds(raw: bytes, offset: int) -> float:

@@ -128,6 +128,7 @@ def usage(pids: Sequence[int]) -> host.Usage:
     """Of all of them together."""
     usages = [host.usage(pid) for pid in pids]
     return host.Usage(sum(one.cpu for one in usages), sum(one.user for one in usages),
+                      sum(one.first for one in usages[:1]),
                       sum(one.memory for one in usages))
 
 

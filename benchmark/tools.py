@@ -83,10 +83,13 @@ def between(marks: dict[int, host.Usage]) -> dict[str, float]:
     """CPU of a program for one vimage, between the marks that were reached."""
     found: dict[str, float] = {}
     for low, high in ((10, 100), (500, 1000)):
-        if low in marks and high in marks:
-            count, span = high - low, f"{low}..{high}"
-            found[f"own CPU per vimage {span}"] = (marks[high].cpu - marks[low].cpu) / count
-            found[f"own user CPU per vimage {span}"] = (marks[high].user - marks[low].user) / count
+        if low not in marks or high not in marks:
+            continue
+        before, after, where = marks[low], marks[high], f"per vimage {low}..{high}"
+        for what, used in (("own CPU", after.cpu - before.cpu),
+                           ("own user CPU", after.user - before.user),
+                           ("CPU of its first thread", after.first - before.first)):
+            found[f"{what} {where}"] = used / (high - low)
     return found
 
 

@@ -92,16 +92,26 @@ def load_modules(kernel: Kernel) -> None:
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
            shared: Iterable[str] = ()) -> list[Problem]:
-    """Everything that would make the start of one vimage fail here.
+    """Everything, but for a jail of its name, that would make the start of one vimage fail here.
 
     ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
     may yet make is not missed: then it is a warning.
     """
     return [
         *_root(kernel, vimage), *_interfaces(kernel, vimage, configuration, frozenset(shared)),
-        *_names(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
+        *_nodes(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
         *_limits(kernel, vimage),
     ]
+
+
+def jail(kernel: Kernel, vimage: Vimage) -> list[Problem]:
+    """The jail that has its name."""
+    try:
+        there = kernel.jail_get(vimage.name)
+    except OSError:
+        return []
+    key = "jail_dying_still" if there.dying else "jail_taken"
+    return [Problem.of(key, vimage=vimage.name, name=vimage.name, jid=there.jid)]
 
 
 def _number(kernel: Kernel, name: str) -> int:
@@ -181,16 +191,7 @@ def _taken(kernel: Kernel, vimage: Vimage, interface: str, node: str) -> Iterato
     yield Problem.of("node_taken", vimage=vimage.name, name=vimage.name, node=node)
 
 
-def _names(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
-    try:
-        jail = kernel.jail_get(vimage.name)
-    except OSError:
-        pass
-    else:
-        if jail.dying:
-            yield Problem.of("jail_dying_still", vimage=vimage.name, name=vimage.name, jid=jail.jid)
-        else:
-            yield Problem.of("jail_taken", vimage=vimage.name, name=vimage.name, jid=jail.jid)
+def _nodes(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     for link in vimage.links:
         yield from _taken(kernel, vimage, link.name, link.name)
 

@@ -97,7 +97,7 @@ class Session:
             return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
         if names:  # asked for by name: all or none
             bad = {name: problems for name in wanted
-                   if (problems := self._preflight(loaded, name))}
+                   if (problems := await self._preflight(loaded, name))}
             if bad:
                 return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
         left_out = self._leave_out(loaded, wanted, bad)
@@ -175,12 +175,15 @@ class Session:
                              or [unknown_name(name, loaded.names)])
         return with_dependencies(good, loaded.configuration.vimages), bad
 
-    def _preflight(self, loaded: Loaded, name: str) -> list[Problem]:
+    async def _preflight(self, loaded: Loaded, name: str) -> list[Problem]:
         record = self.journal.records.get(name)
         if record is not None and record.state == READY:
             return []
-        problems = check.vimage(self.kernel, loaded.configuration.vimages[name],
-                                loaded.configuration, self.journal.shared)
+        vimage = loaded.configuration.vimages[name]
+        # The kernel locks its list of jails while it makes one: this waits where that is done.
+        problems = [*await self.engine.tools.kernel_apart(check.jail, self.kernel, vimage),
+                    *check.vimage(self.kernel, vimage, loaded.configuration,
+                                  self.journal.shared)]
         return [problem for problem in problems if not problem.warning]
 
     def _leave_out(self, loaded: Loaded, wanted: Sequence[str],

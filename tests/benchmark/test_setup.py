@@ -33,7 +33,8 @@ def test_names_are_known_as_ours(tmp_path: Path) -> None:
 
 
 def test_cpu_between_the_marks() -> None:
-    usages = {10: host.Usage(1.0, 0.5, 0), 100: host.Usage(2.8, 1.4, 0),
-              500: host.Usage(10.0, 5.0, 0)}
-    assert tools.between(usages) == pytest.approx(
-        {"own CPU per vimage 10..100": 0.02, "own user CPU per vimage 10..100": 0.01})
+    usages = {10: host.Usage(1.0, 0.5, 0.7, 0), 100: host.Usage(2.8, 1.4, 1.6, 0),
+              500: host.Usage(10.0, 5.0, 6.0, 0)}
+    assert tools.between(usages) == pytest.approx({
+        "own CPU per vimage 10..100": 0.02, "own user CPU per vimage 10..100": 0.01,
+        "CPU of its first thread per vimage 10..100": 0.01})

@@ -43,6 +43,7 @@ def problems_of(context: Context, names: list[str]) -> list[Problem]:
                  if not p.vimage or p.vimage in wanted]
     for name in wanted:
         if name in vimages and name not in records:
+            problems += checks.jail(kernel, vimages[name])
             problems += checks.vimage(kernel, vimages[name], loaded.configuration, shared)
         elif name not in loaded.names:
             problems.append(Problem.of("unknown_name", vimage=name, name=name,
