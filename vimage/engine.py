@@ -60,10 +60,10 @@ def silent(_: Result) -> None:
 
 
 #: What can be known to fail before a vimage is touched.
-Preflight = Callable[[str], Awaitable[Sequence[Problem]]]
+Preflight = Callable[[str], Sequence[Problem]]
 
 
-async def clear(_: str) -> Sequence[Problem]:
+def clear(_: str) -> Sequence[Problem]:
     """Nothing stands against it."""
     return ()
 
@@ -107,9 +107,9 @@ class Engine:
         asked = {name: self._stops_of(name) for name in wanted}
 
         async def one(name: str) -> Result:
-            problems = await preflight(name)
             if self._stops_of(name) != asked[name]:
                 return _overtaken(name, Outcome.LEFT_OUT)
+            problems = preflight(name)
             if problems:
                 return Result(name, Outcome.LEFT_OUT, tuple(problems))
             return await self.start_one(configuration.vimages[name], configuration)

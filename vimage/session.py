@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -95,9 +95,10 @@ class Session:
         wanted, bad = self._sort(loaded, names or loaded.configuration.list)
         if names and bad:
             return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
+        taken = self._taken(loaded, wanted)
         if names:  # asked for by name: all or none
             bad = {name: problems for name in wanted
-                   if (problems := await self._preflight(loaded, name))}
+                   if (problems := self._preflight(loaded, name, taken))}
             if bad:
                 return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
         left_out = self._leave_out(loaded, wanted, bad)
@@ -106,7 +107,7 @@ class Session:
         out = {result.name for result in left_out}
         results = await self.engine.start([n for n in wanted if n not in out],
                                           loaded.configuration, report,
-                                          lambda name: self._preflight(loaded, name))
+                                          lambda name: self._preflight(loaded, name, taken))
         every = (*left_out, *results)
         good = all(result.ok for result in every) and not general
         return Answer(DONE if good else FAILED, every, general)
@@ -175,15 +176,25 @@ class Session:
                              or [unknown_name(name, loaded.names)])
         return with_dependencies(good, loaded.configuration.vimages), bad
 
-    async def _preflight(self, loaded: Loaded, name: str) -> list[Problem]:
+    def _taken(self, loaded: Loaded, names: Iterable[str]) -> set[str]:
+        """Those whose jail is there already though they are not ready.
+
+        All at once and before the first start: the kernel locks its list of jails while it
+        makes one.  A jail that is made meanwhile keeps its own from being made.
+        """
+        return {name for name in names if not self._ready(name)
+                and check.jail(self.kernel, loaded.configuration.vimages[name])}
+
+    def _ready(self, name: str) -> bool:
         record = self.journal.records.get(name)
-        if record is not None and record.state == READY:
+        return record is not None and record.state == READY
+
+    def _preflight(self, loaded: Loaded, name: str, taken: Container[str]) -> list[Problem]:
+        if self._ready(name):
             return []
         vimage = loaded.configuration.vimages[name]
-        # The kernel locks its list of jails while it makes one: this waits where that is done.
-        problems = [*await self.engine.tools.kernel_apart(check.jail, self.kernel, vimage),
-                    *check.vimage(self.kernel, vimage, loaded.configuration,
-                                  self.journal.shared)]
+        problems = check.jail(self.kernel, vimage) if name in taken else []
+        problems += check.vimage(self.kernel, vimage, loaded.configuration, self.journal.shared)
         return [problem for problem in problems if not problem.warning]
 
     def _leave_out(self, loaded: Loaded, wanted: Sequence[str],

@@ -7,8 +7,6 @@ import threading
 
 import pytest
 
-from tests.engine.kinds import KINDS
-from tests.engine.stage import Stage
 from vimage.apart import Apart
 
 
@@ -96,34 +94,3 @@ def test_close_twice() -> None:
 
 async def _one(apart: Apart) -> None:
     await apart(int, "1")
-
-
-class Watched(Apart):
-    """Makes its calls in place and says when it does."""
-
-    within = False
-
-    async def __call__(self, call, *args, **kwargs):
-        self.within = True
-        try:
-            return call(*args, **kwargs)
-        finally:
-            self.within = False
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_start_reads_the_jails_where_they_are_made(
-        kind: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel locks its list of jails while it makes one: the loop would spin meanwhile."""
-    stage = Stage(tmp_path, kind)
-    session = stage.session()
-    watched = session.engine.tools.kernel_apart = Watched(thread=False)
-    jail_get, within = stage.kernel.jail_get, []
-
-    def noted(key: int | str):
-        within.append(watched.within)
-        return jail_get(key)
-
-    monkeypatch.setattr(stage.kernel, "jail_get", noted)
-    assert stage.start(session).status == 0
-    assert within and all(within)

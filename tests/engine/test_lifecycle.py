@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.engine.kinds import KINDS
@@ -24,6 +26,26 @@ def test_up_and_down(stage: Stage) -> None:
     answer = stage.stop()
     assert {result.outcome for result in answer.results} == {Outcome.STOPPED}
     assert difference(before, stage.look()) == []
+
+
+def test_no_jail_is_looked_for_while_others_are_made(
+        stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel locks its list of jails while it makes one: the loop would spin meanwhile."""
+    calls: list[str] = []
+
+    def note(name: str) -> None:
+        made = getattr(stage.kernel, name)
+
+        def call(argument: Any) -> Any:
+            calls.append(name)
+            return made(argument)
+
+        monkeypatch.setattr(stage.kernel, name, call)
+
+    note("jail_get")
+    note("jail_create")
+    assert stage.start().status == 0
+    assert "jail_get" not in calls[calls.index("jail_create"):]
 
 
 def test_ready_vimages_are_not_touched_by_another_start(stage: Stage) -> None:
