@@ -34,6 +34,9 @@ WITH = {"vimage": "service vimage start, the service not running before, as at b
         "jng": "jng and jail, one after another",
         "jib": "jib and jail, one after another"}
 
+#: Who cannot do it: the floor boots nothing and has one bridge, as the tools have.
+LEFT_OUT = {"boot": {"floor", "jib"}, "bridges": {"floor", "boots", "jng", "jib"}}
+
 #: How many at most in the round that is not counted.
 WARM_UP = 10
 
@@ -78,13 +81,11 @@ def contender(who: str, setup: Setup) -> Contender:
 
 
 def people(mode: str, count: int, plan: Plan) -> list[str]:
-    """Who takes part: the floor boots nothing and has one bridge, the tools take too long for
-    many."""
-    if mode == "bridges":
-        return [who for who in plan.with_ if who in ("vimage", "running")]
-    wanted = [who for who in plan.with_ if who not in ("jng", "jib") or count <= plan.tools_limit]
-    left_out = ("floor", "jib") if mode == "boot" else ("boots",)
-    return [who for who in wanted if who not in left_out]
+    """Who takes part: not who cannot do it, and the tools take too long for many."""
+    left_out = LEFT_OUT.get(mode, {"boots"})
+    if count > plan.tools_limit:
+        left_out = left_out | {"jng", "jib"}
+    return [who for who in plan.with_ if who not in left_out]
 
 
 def cycles(plan: Plan, parent: host.Parent, root: host.Root) -> None:

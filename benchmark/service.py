@@ -125,11 +125,10 @@ def used(pids: Sequence[int]) -> float:
 
 
 def usage(pids: Sequence[int]) -> host.Usage:
-    """Of all of them together."""
+    """Of all of them together; the first thread is the service's, which comes first."""
     usages = [host.usage(pid) for pid in pids]
     return host.Usage(sum(one.cpu for one in usages), sum(one.user for one in usages),
-                      sum(one.first for one in usages[:1]),
-                      sum(one.memory for one in usages))
+                      usages[0].first if usages else 0.0, sum(one.memory for one in usages))
 
 
 def records() -> list[str]:

@@ -27,8 +27,11 @@ BOOT = ("/bin/sh /etc/rc.d/netif start || exit; "
 #: How many boot at once where they may.
 PARALLEL = 16
 
-#: After so many vimages are ready it is noted what CPU the program has used.
-MARKS = (10, 100, 500, 1000)
+#: Between these vimages it is told what CPU one of them takes.
+SPANS = ((10, 100), (500, 1000))
+
+#: After so many are ready it is noted what CPU the program has used.
+MARKS = tuple(mark for span in SPANS for mark in span)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def clocked(*acts: Callable[[], Any]) -> Sample:
 def between(marks: dict[int, host.Usage]) -> dict[str, float]:
     """CPU of a program for one vimage, between the marks that were reached."""
     found: dict[str, float] = {}
-    for low, high in ((10, 100), (500, 1000)):
+    for low, high in SPANS:
         if low not in marks or high not in marks:
             continue
         before, after, where = marks[low], marks[high], f"per vimage {low}..{high}"

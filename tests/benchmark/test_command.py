@@ -76,3 +76,4 @@ def test_the_tools_are_left_out_where_they_take_too_long() -> None:
     assert modes.people("network", 10, plan) == ["vimage", "floor", "jng", "jib"]
     assert modes.people("network", 1000, plan) == ["vimage", "floor"]
     assert modes.people("boot", 10, plan) == ["vimage", "boots", "jng"]
+    assert modes.people("bridges", 10, plan) == ["vimage"]
