@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.configuration.test_render import UUID, VIMAGES, resolved
-from vimage.commands import main
+from vimage.main import main
 from vimage.configuration import render, yamlfiles
 from vimage.configuration.resolve import lines, resolve
 from vimage.messages import VimageError

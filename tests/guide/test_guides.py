@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib import snapshot
-from vimage.commands import main
+from vimage.main import main
 from vimage.kernel.simulated import Hand, SimulatedKernel
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from vimage import events
-from vimage.commands.status import row
 from vimage.configuration.load import Loaded, record_macs
 from vimage.engine import Outcome, Result
 from vimage.events import Event, Sink
@@ -31,9 +30,10 @@ from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.reload import Changes, Reload
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Request, Server, refusal
+from vimage.service.server import PATIENCE, Request, Server
 from vimage.service.watch import Watch, command_of
-from vimage.session import Answer, Session, open_session
+from vimage.session import Answer, Session, open_session, unknown_name
+from vimage.states import row
 from vimage.steps.bridges import reconnect
 
 #: How the journal calls vimage_list as it was last applied.
@@ -148,14 +148,11 @@ class Service:
 
     async def handle(self, request: Request, client: Sink) -> int:
         """Carry out one request; returns the exit status."""
-        verb = {"start": self._start, "stop": self._stop, "restart": self._restart,
-                "status": self._status, "reload": self._reload,
-                "reexec": self._reexec}.get(request.verb)
-        if verb is None:
-            client.send(refusal(f"the service: unknown verb {request.verb[:40]!r}"))
-            return 2
+        carry_out = {"start": self._start, "stop": self._stop, "restart": self._restart,
+                     "status": self._status, "reload": self._reload,
+                     "reexec": self._reexec}[request.verb]
         try:
-            return await verb(request, client)
+            return await carry_out(request, client)
         except VimageError as error:
             client.send(events.problem(error.problem))
             return 2
@@ -234,6 +231,12 @@ class Service:
         loaded = await self.reader.current()
         records = self.session.journal.records
         listed = loaded.configuration.list if loaded is not None else ()
+        known = {*records, *(loaded.names if loaded is not None else ())}
+        unknown = [name for name in request.names if name not in known]
+        for name in unknown:
+            client.send(events.problem(unknown_name(name, known)))
+        if unknown:
+            return 2
         names = request.names or dict.fromkeys([*listed, *records])
         living = self.kernel.jail_list()
         rows = [row(self.kernel, living, name, records.get(name)) for name in names]
