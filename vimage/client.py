@@ -6,7 +6,7 @@ Part of the command's quick path: it imports almost nothing.
 import sys
 import time
 
-from vimage.service import launch, wire
+from vimage.service import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ REFUSALS = 10
 PATIENCE = 30.0
 
 #: Seconds between two tries to reach it, and between two to start one.
-PAUSE, RELAUNCH = 0.02, 0.5
+PAUSE, RELAUNCH = 0.005, 0.5
 
 
 class Interrupted(KeyboardInterrupt):
@@ -83,12 +83,19 @@ def ask(request: bytes, printer: "Printer", start: "Callable[[], None] | None" =
             if time.monotonic() >= next_start:
                 start()
                 next_start = time.monotonic() + RELAUNCH
-        elif not turned_away or not launch.supervised():
+        elif not turned_away or not _comes_back():
             return None
         if patience.over():
             from vimage.messages import VimageError
 
             raise VimageError("service_silent", seconds=f"{PATIENCE:g}")
+
+
+def _comes_back() -> bool:
+    """Whether there will be a service again."""
+    from vimage.service import launch
+
+    return launch.supervised()
 
 
 def _connect(path: str) -> "_socket.socket | None":

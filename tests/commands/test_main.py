@@ -302,5 +302,5 @@ def test_nothing_more_is_loaded_than_a_quick_answer_needs(service):
     assert {name for name in loaded if name.startswith("vimage")} == {
         "vimage", "vimage.main", "vimage.client", "vimage.commands", "vimage.commands.line",
         "vimage.commands.output", "vimage.commands.verbs", "vimage.service",
-        "vimage.service.launch", "vimage.service.wire"}
+        "vimage.service.wire"}
     client.close()
