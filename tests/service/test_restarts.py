@@ -148,8 +148,10 @@ def test_reload_after_a_take_over_knows_what_the_list_was(host: Host) -> None:
     host.play(play)
 
 
-@pytest.mark.parametrize("verb, outcome", [("reexec", "b ready"), ("end", "")])
-def test_a_start_under_way_when_the_service_ends(host: Host, verb: str, outcome: str) -> None:
+@pytest.mark.parametrize("verb, options, outcome", [
+    ("reexec", [], "b ready"), ("stop", ["service_only"], "")])
+def test_a_start_under_way_when_the_service_ends(host: Host, verb: str, options: list[str],
+                                                 outcome: str) -> None:
     """A new version waits for it; an end undoes it while nobody else may act."""
     host.stage.variables["vimage_b_exec_start"] = "sleep 30"
 
@@ -160,7 +162,7 @@ def test_a_start_under_way_when_the_service_ends(host: Host, verb: str, outcome:
         await asyncio.sleep(0.1)
         start = asyncio.create_task(ask(host.stage, "start", "b"))
         await asyncio.sleep(1)
-        await ask(host.stage, verb)
+        await ask(host.stage, verb, options=options)
         await serving
         assert (await start).out.strip() == outcome
         if outcome:
