@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 
 VERSION = 1
@@ -73,10 +74,10 @@ class Record:
         return next((e.facts.get(name) for e in self.entries if e.kind == kind), None)
 
     @property
-    def jid(self) -> int | None:
+    def jid(self) -> JailId | None:
         """The jail, once it was made."""
         jid = self.fact("jail", "jid")
-        return jid if isinstance(jid, int) else None
+        return JailId(jid) if isinstance(jid, int) and jid > 0 else None
 
     def as_json(self) -> Facts:
         return {"name": self.name, "state": self.state, "configuration": self.configuration,

@@ -294,7 +294,7 @@ class HostOnlyBridge(SharedBridge):
         kernel.ng_name(by_id(eiface.id), self.name)
         kernel.if_rename(eiface.name, self.name)
         kernel.ng_eiface_set_mac(by_id(eiface.id), self.mac)
-        vnet = kernel.vnet(0)
+        vnet = kernel.host_vnet()
         try:
             for address in self.addresses:
                 vnet.add_address(self.name, address)

@@ -219,7 +219,7 @@ async def _gone(work: Work, process: ProcessId, timeout: float) -> None:
 def jail_lives(work: Work) -> bool:
     """Whether the vimage's jail is there to run a command in."""
     try:
-        jail = work.kernel.jail_get(work.jid)
+        jail = work.kernel.jail_get(work.jail)
     except FileNotFoundError:
         return False
     return not jail.dying and jail.name == work.name
@@ -229,6 +229,6 @@ def _names(work: Work) -> dict[str, str]:
     """What a hook on the host may want to know."""
     names = {"VIMAGE_NAME": work.name, "JNAME": work.name,
              "VIMAGE_ROOTDIR": str(work.record.configuration.get("rootdir", ""))}
-    if work.jid:
-        names["JID"] = str(work.jid)
+    if work.record.jid is not None:
+        names["JID"] = str(work.record.jid)
     return names

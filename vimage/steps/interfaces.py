@@ -138,7 +138,7 @@ class MoveIn(Step):
         return f"move {self.name} into the jail"
 
     async def do(self, work: Work) -> None:
-        await work.apart(work.kernel.if_vmove, self.name, work.jid)
+        await work.apart(work.kernel.if_vmove, self.name, work.jail)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Whole(Step):
         now = work.kernel.if_get(self.name)
         work.intend(driver=now.driver, mac=now.mac, mtu=now.mtu, flags=int(now.flags),
                     caps=int(work.kernel.if_caps(self.name)))
-        await work.apart(work.kernel.if_vmove, self.name, work.jid)
+        await work.apart(work.kernel.if_vmove, self.name, work.jail)
 
     async def undo(self, work: Work) -> None:
         if "driver" not in work.facts:
@@ -202,7 +202,7 @@ class Whole(Step):
         """Out of the jail, whatever its root has called it.  False: the jail has gone."""
         if not await work.holds():
             return False
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+        vnet = await work.visit(work.kernel.vnet, work.jail)
         try:
             inside = _by_driver(await work.visit(vnet.interfaces), driver)
             if inside is None:
@@ -217,7 +217,7 @@ class Whole(Step):
         with contextlib.suppress(OSError), open(self._marker(work), "x", encoding="ascii"):
             pass
         try:
-            await work.apart(work.kernel.if_reclaim, inside.name, work.jid)
+            await work.apart(work.kernel.if_reclaim, inside.name, work.jail)
         except OSError as error:
             raise VimageError("not_returned", interface=self.name, inside=inside.name,
                               why=error.strerror) from error
@@ -296,7 +296,7 @@ class Addresses(Step):
             f", default route {router}" for router in self.routers)
 
     async def do(self, work: Work) -> None:
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+        vnet = await work.visit(work.kernel.vnet, work.jail)
         try:
             vnet.add_address("lo0", "127.0.0.1/8")
             vnet.set_up("lo0")
@@ -326,7 +326,7 @@ class Readdress(Step):
                                        *(f"{self.name} {a}" for a in self.added)))
 
     async def do(self, work: Work) -> None:
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+        vnet = await work.visit(work.kernel.vnet, work.jail)
         try:
             vnet.set_up(self.name)
             for address in self.removed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vimage.kernel import Jail as KernelJail
+from vimage.kernel import JailId
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
 from vimage.steps.commands import jail_lives
@@ -65,12 +66,12 @@ class Jail(Step):
     def _find(self, work: Work) -> KernelJail | None:
         """Our jail, also when only the intent to make it is known."""
         try:
-            jail = work.kernel.jail_get(work.facts.get("jid", self.name))
+            jail = work.kernel.jail_get(work.record.jid or self.name)
         except FileNotFoundError:
             return None
         return jail if jail.name == self.name else None
 
-async def freed(work: Work, jid: int) -> None:
+async def freed(work: Work, jail: JailId) -> None:
     """Wait until the kernel has freed the jail: only then are its interfaces and root free.
 
     Raises VimageError("jail_dying").
@@ -78,14 +79,14 @@ async def freed(work: Work, jid: int) -> None:
     pause, waited = 0.005, 0.0
     while waited < FREED_WITHIN:
         try:
-            if work.kernel.jail_get(jid).name != work.name:
+            if work.kernel.jail_get(jail).name != work.name:
                 return
         except FileNotFoundError:
             return
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-    raise VimageError("jail_dying", name=work.name, jid=jid, seconds=f"{FREED_WITHIN:g}")
+    raise VimageError("jail_dying", name=work.name, jid=jail, seconds=f"{FREED_WITHIN:g}")
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,13 @@ class Occupants(Step):
             work.foresee()
 
     async def undo(self, work: Work) -> None:
-        if not work.jid:
+        if work.record.jid is None:
             return
         try:
             if not await _cleared(work, signal.SIGTERM, self.stop_timeout):
                 await _cleared(work, signal.SIGKILL, 5.0)
         except FileNotFoundError:  # removed behind our back
-            await freed(work, work.jid)
+            await freed(work, work.jail)
 
 
 async def _cleared(work: Work, number: int, timeout: float) -> bool:
@@ -129,12 +130,12 @@ async def _cleared(work: Work, number: int, timeout: float) -> bool:
     From then on the VNET is held: see ``Eiface.undo``.
     """
     pause, waited = 0.01, 0.0
-    hold = await work.visit(work.kernel.jail_clear, work.jid, number)
+    hold = await work.visit(work.kernel.jail_clear, work.jail, number)
     while hold is None and waited < timeout:
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-        hold = await work.visit(work.kernel.jail_clear, work.jid, 0)
+        hold = await work.visit(work.kernel.jail_clear, work.jail, 0)
     work.hold(hold)
     return hold is not None
 
@@ -160,7 +161,7 @@ class Limits(Step):
         for rule in self.rctl:
             work.kernel.rctl_add(f"jail:{self.name}:{rule}")
         if self.cpus:
-            work.kernel.jail_cpus(work.jid, cpu_numbers(self.cpus))
+            work.kernel.jail_cpus(work.jail, cpu_numbers(self.cpus))
 
     async def undo(self, work: Work) -> None:
         if self.rctl:
@@ -171,7 +172,7 @@ class Limits(Step):
                     raise  # there are none, or the kernel keeps no account
         if self.cpus and jail_lives(work):
             every = range(int(work.kernel.sysctl("hw.ncpu")))
-            work.kernel.jail_cpus(work.jid, frozenset(every))
+            work.kernel.jail_cpus(work.jail, frozenset(every))
 
 
 def cpu_numbers(text: str) -> frozenset[int]:
@@ -196,4 +197,4 @@ class Securelevel(Step):
 
     async def do(self, work: Work) -> None:
         work.intend()
-        work.kernel.jail_update(work.jid, {"securelevel": self.level})
+        work.kernel.jail_update(work.jail, {"securelevel": self.level})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -14,7 +15,9 @@ from typing import Any, ParamSpec, TypeVar
 from vimage.apart import Apart
 from vimage.holders import Holders
 from vimage.journal import Entry, Facts, Journal, Record
-from vimage.kernel import Command, Hold, Kernel, Process, Processes
+from vimage.kernel import (
+    Command, Hold, HostCommand, JailCommand, JailId, Kernel, Process, Processes,
+)
 from vimage.messages import VimageError
 
 P = ParamSpec("P")
@@ -88,9 +91,12 @@ class Work:
         return self.entry.facts
 
     @property
-    def jid(self) -> int:
-        """The jail; 0 is never one."""
-        return self.record.jid or 0
+    def jail(self) -> JailId:
+        """The jail.  Raises FileNotFoundError, as the kernel does, where none was made."""
+        jail = self.record.jid
+        if jail is None:
+            raise FileNotFoundError(errno.ENOENT, "it has no jail", self.name)
+        return jail
 
     # -- the journal ----------------------------------------------------------------------
 
@@ -146,8 +152,8 @@ class Work:
         if self.name not in self.tools.holds and any(e.kind == "jail" for e in self.record.entries):
             with contextlib.suppress(FileNotFoundError):
                 # Of a jail that was only begun the number is not known.
-                jid = self.jid or self.kernel.jail_get(self.name).jid
-                self.hold(await self.visit(self.kernel.vnet, jid))
+                jail = self.record.jid or self.kernel.jail_get(self.name).jid
+                self.hold(await self.visit(self.kernel.vnet, jail))
         return self.name in self.tools.holds
 
     def release(self) -> None:
@@ -174,18 +180,19 @@ class Work:
                           environment: Mapping[str, str] | None = None) -> None:
         """Run a command on the host.  Raises VimageError: command_failed, command_timeout."""
         with self._console() as output:
-            await self._run(Command(argv, 0, output, {**ENVIRONMENT, **(environment or {})}),
+            await self._run(HostCommand(argv, output, {**ENVIRONMENT, **(environment or {})}),
                             what, timeout)
 
     async def run_in_jail(self, argv: Sequence[str], what: str, timeout: float) -> None:
         """Run a command in the jail.  Raises VimageError: command_failed, command_timeout."""
         with self._console() as output:
-            await self._run(Command(argv, self.jid, output, ENVIRONMENT), what, timeout)
+            await self._run(JailCommand(self.jail, argv, output, ENVIRONMENT), what, timeout)
 
     async def start_in_jail(self, argv: Sequence[str]) -> Process:
         """Start a command in the jail and leave it running.  Raises OSError."""
         with self._console() as output:
-            return await self.tools.processes.start(Command(argv, self.jid, output, ENVIRONMENT))
+            return await self.tools.processes.start(
+                JailCommand(self.jail, argv, output, ENVIRONMENT))
 
     async def _run(self, command: Command, what: str, timeout: float) -> None:
         try:
