@@ -34,6 +34,7 @@ from typing import Any
 
 from vimage import __version__
 from vimage.atomic import replace
+from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 
 DIRECTORY = "/var/run/vimage"
@@ -106,10 +107,9 @@ class Record:
         return next((e.results.get(name) for e in self.entries if e.kind == kind), None)
 
     @property
-    def jid(self) -> int | None:
-        """The number of the jail, once it was made."""
-        jid = self.result("jail", "jid")
-        return jid if isinstance(jid, int) and jid > 0 else None
+    def jid(self) -> JailId | None:
+        """The jail, once it was made."""
+        return _jail(self.result("jail", "jid"))
 
     @property
     def holds(self) -> list[str]:
@@ -144,15 +144,14 @@ class Newer:
     name: str
     level: int
     by: str  # the version that wrote it
-    jid: int | None = None
+    jid: JailId | None = None
     holds: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, part: str, name: str, data: JsonObject) -> Newer:
         """From as much of the data as has the same meaning at every level."""
-        jid, holds = data.get("jail"), data.get("holds")
-        return cls(part, name, data["level"], str(data.get("by", "")),
-                   jid if isinstance(jid, int) and jid > 0 else None,
+        holds = data.get("holds")
+        return cls(part, name, data["level"], str(data.get("by", "")), _jail(data.get("jail")),
                    tuple(map(str, holds)) if isinstance(holds, list) else ())
 
     @property
@@ -387,6 +386,10 @@ def _unseal(octets: bytes) -> bytes:
     if _seal(body) != octets:
         raise ValueError("its checksum is wrong")
     return body
+
+
+def _jail(jid: Any) -> JailId | None:
+    return JailId(jid) if isinstance(jid, int) and jid > 0 else None
 
 
 def _one_of(value: Any, allowed: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, Reply, ask
+from vimage.kernel import JailId
 from vimage.service.watch import RAREST, SHARE, TICK
 
 
@@ -211,7 +212,7 @@ def test_one_that_hangs_holds_up_nobody(host: Host) -> None:
             begun = asyncio.get_running_loop().time()
             hanging = asyncio.create_task(ask(host.stage, "start"))
             while not any(jail for jail in host.stage.kernel.jail_list()
-                          if host.stage.kernel.jail_get(jail).name == "b"):
+                          if host.stage.kernel.jail_get(JailId(jail)).name == "b"):
                 await asyncio.sleep(0.01)
             status = await ask(host.stage, "status", "b")
             assert "ready" in status.out

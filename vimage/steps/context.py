@@ -96,7 +96,7 @@ class StepContext:
         jid = self.record.jid
         if jid is None:
             raise VimageError("jail_none", name=self.name)
-        return JailId(jid)
+        return jid
 
     # -- the journal ----------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class StepContext:
         if self.name not in self.host.held and any(e.kind == "jail" for e in self.record.entries):
             with contextlib.suppress(FileNotFoundError):
                 # Of a jail that was only begun the number is not known.
-                jail = JailId(self.record.jid or self.kernel.jail_get(self.name).jid)
+                jail = self.record.jid or self.kernel.jail_get(self.name).jid
                 self.hold(await self.entering(self.kernel.vnet, jail))
         return self.name in self.host.held
 

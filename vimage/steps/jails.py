@@ -70,7 +70,7 @@ class JailStep(Step):
     def _find(self, context: StepContext) -> Jail | None:
         """Our jail, also when only the intent to make it is known."""
         try:
-            jail = context.kernel.jail_get(context.results.get("jid", self.name))
+            jail = context.kernel.jail_get(context.record.jid or self.name)
         except FileNotFoundError:
             return None
         return jail if jail.name == self.name else None
