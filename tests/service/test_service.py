@@ -39,7 +39,7 @@ def test_start_status_stop(host: Host) -> None:
 def test_for_rc(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", flags="r")
+            reply = await ask(host.stage, "start", rc=True)
             assert (reply.status, reply.out) in ((0, "Starting vimages: a b.\n"),
                                                  (0, "Starting vimages: b a.\n"))
 
@@ -49,7 +49,7 @@ def test_for_rc(host: Host) -> None:
 def test_progress_on_a_terminal(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", flags="t")
+            reply = await ask(host.stage, "start", terminal=True)
             assert reply.out.startswith("[1/2] ")
 
     host.play(play)
@@ -242,7 +242,7 @@ def test_a_client_that_goes_away_harms_nothing(host: Host) -> None:
             _, writer = await asyncio.open_unix_connection(service.server.path)
             from vimage.service import wire
 
-            writer.write(wire.request("", "", ["start"]))
+            writer.write(wire.request("start"))
             await writer.drain()
             writer.transport.abort()
             while len([r for r in service.session.journal.records.values()

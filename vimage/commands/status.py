@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
+from vimage import events
 from vimage.commands.context import Context
-from vimage.commands.output import show_json, table
 from vimage.journal import READY, Record
 from vimage.kernel import Kernel
 
@@ -27,13 +27,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     names = arguments.names or dict.fromkeys([*listed, *records])
     living = context.kernel.jail_list()
     rows = [row(context.kernel, living, name, records.get(name)) for name in names]
-    if context.json:
-        show_json(rows)
-    elif rows:
-        print(table([("NAME", "STATE", "JID", "ROOT", "INTERFACES"), *(
-            (r["name"], r["state"], str(r["jid"] or "-"), r["root"] or "-",
-             " ".join(r["interfaces"]) or "-") for r in rows)]))
-    return 0 if context.alone else 1  # the service would have answered
+    status = 0 if context.alone else 1  # the service would have answered
+    printer = context.printer("status")
+    printer.send(events.status(rows))
+    printer.send(events.end(status))
+    return status
 
 
 def row(kernel: Kernel, living: Set[int], name: str, record: Record | None) -> dict[str, Any]:

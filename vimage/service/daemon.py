@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vimage.commands.output import Progress, Sink, as_json, line, table
+from vimage import events
 from vimage.commands.status import row
 from vimage.configuration.load import Loaded, record_macs
 from vimage.engine import Outcome, Result
+from vimage.events import Event, Sink
 from vimage.journal import READY, Record
 from vimage.kernel import Kernel, ProcessId, Processes
 from vimage.messages import VimageError
@@ -30,7 +31,7 @@ from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.reload import Changes, Reload
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Client, Request, Server
+from vimage.service.server import PATIENCE, Request, Server, refusal
 from vimage.service.watch import Watch, command_of
 from vimage.session import Answer, Session, open_session
 from vimage.steps.bridges import reconnect
@@ -145,27 +146,27 @@ class Service:
 
     # -- requests --------------------------------------------------------------------------------
 
-    async def handle(self, request: Request, client: Client) -> int:
+    async def handle(self, request: Request, client: Sink) -> int:
         """Carry out one request; returns the exit status."""
         verb = {"start": self._start, "stop": self._stop, "restart": self._restart,
-                "status": self._status, "reload": self._reload, "reexec": self._reexec,
-                "end": self._end}.get(request.verb)
+                "status": self._status, "reload": self._reload,
+                "reexec": self._reexec}.get(request.verb)
         if verb is None:
-            client.err(f"vimage: the service knows no {request.verb[:40]!r}\n")
+            client.send(refusal(f"the service: unknown verb {request.verb[:40]!r}"))
             return 2
         try:
             return await verb(request, client)
         except VimageError as error:
-            client.err(line(error.problem))
+            client.send(events.problem(error.problem))
             return 2
 
-    async def _start(self, request: Request, client: Client) -> int:
+    async def _start(self, request: Request, client: Sink) -> int:
         loaded = await self._load(request.file)
         if not request.names:
             self._remember_list(loaded)
         return await self._act(request, client, loaded, self.session.start)
 
-    async def _restart(self, request: Request, client: Client) -> int:
+    async def _restart(self, request: Request, client: Sink) -> int:
         loaded = await self._load(request.file)
         self._let_go(request.names)
         return await self._act(request, client, loaded, self.session.restart)
@@ -179,48 +180,49 @@ class Service:
         self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 
-    async def _act(self, request: Request, client: Client, loaded: Loaded,
+    async def _act(self, request: Request, client: Sink, loaded: Loaded,
                    operation: Any) -> int:
         names = list(request.names)
-        progress = Progress(request.verb, self.session.how_many(request.verb, loaded, names),
-                            client, rc=request.rc, json=request.json)
+        client.send(events.begin(request.verb,
+                                 self.session.how_many(request.verb, loaded, names)))
 
         def report(result: Result) -> None:
             if result.outcome is Outcome.READY:
                 self.restarts.cancel(result.name)
                 self._follow(self.session.journal.records[result.name])
             self._log(result)
-            progress(result)
+            client.send(events.result(result))
 
         answer: Answer = await operation(loaded, names, report)
-        return progress.finish(answer)
+        for problem in answer.problems:
+            client.send(events.problem(problem))
+        return answer.status
 
-    async def _stop(self, request: Request, client: Client) -> int:
+    async def _stop(self, request: Request, client: Sink) -> int:
+        if "service_only" in request.options:
+            self._finish()
+            return 0
         names = list(request.names)
         loaded = self.reader.loaded
         self._let_go(names)
-        progress = Progress("stop", self.session.how_many("stop", loaded, names), client,
-                            rc=request.rc, json=request.json)
+        client.send(events.begin("stop", self.session.how_many("stop", loaded, names)))
 
         def report(result: Result) -> None:
             self._log(result)
-            progress(result)
+            client.send(events.result(result))
 
-        if request.shutdown:
+        if "shutdown" in request.options:
             timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90.0
             stopping = self.session.shut_down(report, timeout)
         else:
             stopping = self.session.stop(loaded, names, report)
-        status = progress.finish(await stopping)
+        answer = await stopping
+        for problem in answer.problems:
+            client.send(events.problem(problem))
         if not names:
             self.session.journal.forget(_LIST)
             self._finish()
-        return status
-
-    async def _end(self, request: Request, client: Client) -> int:
-        """The service only; the vimages run on."""
-        self._finish()
-        return 0
+        return answer.status
 
     def _finish(self) -> None:
         if self.supervised:
@@ -228,7 +230,7 @@ class Service:
                 os.kill(os.getppid(), signal.SIGTERM)  # daemon(8): do not start another
         asyncio.get_running_loop().call_soon(self.ended.set)
 
-    async def _status(self, request: Request, client: Client) -> int:
+    async def _status(self, request: Request, client: Sink) -> int:
         loaded = await self.reader.current()
         records = self.session.journal.records
         listed = loaded.configuration.list if loaded is not None else ()
@@ -239,15 +241,7 @@ class Service:
         for each in rows:
             each["note"] = self.restarts.notes.get(each["name"], "")
             each["changed"] = each["name"] in changed
-        if request.json:
-            client.out(as_json(rows))
-            return 0
-        if rows:
-            client.out(table([("NAME", "STATE", "JID", "ROOT", "INTERFACES"), *(
-                (r["name"], ", ".join(filter(None, (r["state"], r["note"]))), str(r["jid"] or "-"),
-                 r["root"] or "-", " ".join(r["interfaces"]) or "-") for r in rows)]) + "\n")
-        if changed:
-            client.out(f"rc.conf has changed: {' '.join(changed)} (service vimage reload)\n")
+        client.send(events.status(rows))
         return 0
 
     async def _reload(self, request: Request, client: Sink) -> int:
@@ -261,8 +255,8 @@ class Service:
                 self._follow(record)
         return status
 
-    async def _reexec(self, request: Request, client: Client) -> int:
-        client.out("the installed version takes over\n")
+    async def _reexec(self, request: Request, client: Sink) -> int:
+        client.send(events.say("the installed version takes over"))
         self.again = True
         asyncio.get_running_loop().call_soon(self.ended.set)
         return 0
@@ -303,18 +297,20 @@ class Service:
 class LogSink:
     """Output of a request that nobody made."""
 
-    terminal = False
-
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
 
-    def out(self, text: str) -> None:
-        """A line for the log."""
-        self._log.info("%s", text.rstrip())
-
-    def err(self, text: str) -> None:
-        """A line for the log."""
-        self._log.error("%s", text.rstrip())
+    def send(self, event: Event) -> None:
+        """A line for the log, if the event is worth one."""
+        if event["event"] == "problem":
+            self._log.error("%s", event["problem"]["text"])
+        elif event["event"] == "applied":
+            self._log.info("%s: applied: %s; needs restart: %s", event["name"],
+                           " ".join(event["applied"]), " ".join(event["restart"]))
+        elif event["event"] == "result":
+            self._log.info("%s %s", event["name"], event["outcome"])
+            for problem in event["problems"]:
+                self._log.error("%s", problem["text"])
 
 
 def execute_again() -> None:

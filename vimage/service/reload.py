@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vimage import plan
-from vimage.commands.output import Sink, line
+from vimage import events, plan
 from vimage.configuration.load import Loaded
 from vimage.configuration.render import as_dict
+from vimage.events import Sink
 from vimage.journal import READY, Entry, Record
 from vimage.model import Configuration, Vimage
 from vimage.session import FAILED, NOTHING_TOUCHED, Session
@@ -62,7 +62,7 @@ class Reload:
         """Apply what can be applied live; say what needs a restart."""
         errors = self.loaded.errors
         for problem in errors:
-            client.err(line(problem))
+            client.send(events.problem(problem))
         status = FAILED if errors else 0
         configuration = self.loaded.configuration
         records = self.session.journal.records
@@ -77,16 +77,14 @@ class Reload:
         if added:
             answer = await self.session.start(self.loaded, added)
             for problem in answer.problems if answer.status == NOTHING_TOUCHED else ():
-                client.err(line(problem))
+                client.send(events.problem(problem))
             status |= self._tell(answer.results, client) or min(answer.status, FAILED)
         return status
 
     @staticmethod
     def _tell(results: Sequence[Any], client: Sink) -> int:
         for result in results:
-            client.out(f"{result.name} {result.outcome.value}\n")
-            for problem in result.problems:
-                client.err(line(problem))
+            client.send(events.result(result))
         return 0 if all(result.ok for result in results) else FAILED
 
     async def _change(self, vimage: Vimage, configuration: Configuration, client: Sink) -> int:
@@ -105,11 +103,10 @@ class Reload:
         problems = await self.session.engine.change(
             vimage.name, steps, entries, {**old, **applied})
         for problem in problems:
-            client.err(line(problem))
-        if applied and not problems:
-            client.out(f"{vimage.name}: applied: {' '.join(sorted(applied))}\n")
-        if rest:
-            client.out(f"{vimage.name}: needs restart {vimage.name}: {' '.join(rest)}\n")
+            client.send(events.problem(problem))
+        done = [] if problems else sorted(applied)
+        if done or rest:
+            client.send(events.applied(vimage.name, done, rest))
         return FAILED if problems else 0
 
 
