@@ -79,6 +79,9 @@ class Observer(Protocol):
     def leaving(self, record: Record) -> None:
         """Not from now on: it is going to be stopped, or changed."""
 
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
+        """Its start has failed, and what was made of it is undone."""
+
 
 class NoObserver:
     """Nobody looks after them: the command acts itself."""
@@ -87,6 +90,9 @@ class NoObserver:
         """Do nothing."""
 
     def leaving(self, record: Record) -> None:
+        """Do nothing."""
+
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
         """Do nothing."""
 
 

@@ -19,7 +19,7 @@ from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.service import wire
-from vimage.service.daemon import Service
+from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
 
 KIND = "same parent twice, copied and kernel's MAC"
@@ -97,16 +97,16 @@ class Host:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.service: Service | None = None
+        self.service: Daemon | None = None
 
-    def new_service(self, kernel: Any = None, processes: Any = None) -> Service:
+    def new_service(self, kernel: Any = None, processes: Any = None) -> Daemon:
         """A new process."""
-        return Service(kernel or self.stage.kernel,
-                       processes or SimulatedProcesses(self.stage.kernel),
+        return Daemon(kernel or self.stage.kernel,
+                      processes or SimulatedProcesses(self.stage.kernel),
                        logging.getLogger("test"), reader=StageReader(self.stage))
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Service]:
+    async def serving(self) -> AsyncIterator[Daemon]:
         """A service that serves within the block."""
         service = self.new_service()
         task = asyncio.create_task(service.run())

@@ -21,7 +21,7 @@ from vimage.commands.output import Printer
 from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
-from vimage.service.reload import Reload
+from vimage.reload import Reload
 
 SEED = 238326
 RUNS = int(os.environ.get("VIMAGE_CAMPAIGN", "3000"))

@@ -11,7 +11,7 @@ from vimage.commands.context import Context
 from vimage.journal import READY
 from vimage.kernel import JailId
 from vimage.messages import VimageError
-from vimage.steps.work import ENVIRONMENT
+from vimage.steps.context import ENVIRONMENT
 
 #: What console runs: a login of root, as jexec -l would give.
 LOGIN = ("/usr/bin/login", "-f", "root")

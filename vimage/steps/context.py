@@ -15,7 +15,7 @@ from vimage.journal import Entry, Journal, JsonObject, Record
 from vimage.kernel import HostCommand, JailCommand, JailId, Hold, Kernel, Process, Processes
 from vimage.messages import VimageError
 from vimage.references import References
-from vimage.threads import KernelThread
+from vimage.apart import Apart
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,12 +47,12 @@ class Host:
     #: The VNETs that are held while something is taken out of them.
     held: dict[str, Hold] = field(default_factory=dict)
     #: For calls that sleep in the kernel, and for those that enter a jail.
-    sleeping: KernelThread = field(init=False)
-    entering: KernelThread = field(init=False)
+    sleeping: Apart = field(init=False)
+    entering: Apart = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sleeping = KernelThread("kernel", thread=self.kernel.sleeps)
-        self.entering = KernelThread("jails", thread=self.kernel.sleeps)
+        self.sleeping = Apart(thread=self.kernel.sleeps)
+        self.entering = Apart(thread=self.kernel.sleeps)
 
     def close(self) -> None:
         """End the threads, let go of the VNETs."""

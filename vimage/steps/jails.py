@@ -8,15 +8,18 @@ import signal
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from vimage.kernel import Jail, JailId
+from vimage.kernel import Hold, Jail, JailId
 from vimage.messages import VimageError
-from vimage.steps.context import FREED_WITHIN, StepContext
+from vimage.steps.context import FREED_WITHIN, Host, StepContext
 from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
 
 #: Seconds that the processes of a jail may take to end after KILL.
 KILLED_WITHIN = 5.0
+
+#: Seconds that they may take after TERM where no vimage_NAME_stop_timeout is known.
+TERM_WITHIN = 30.0
 
 
 @dataclass(frozen=True)
@@ -145,27 +148,38 @@ async def end_processes(context: StepContext, jail: JailId, timeout: float) -> N
 
     Those that are left even then get KILL again when the jail is removed.  Raises OSError.
     """
-    if not await _ended(context, jail, signal.SIGTERM, timeout) \
-            and not await _ended(context, jail, signal.SIGKILL, KILLED_WITHIN):
+    hold = await _ended(context.host, jail, signal.SIGTERM, timeout) \
+        or await _ended(context.host, jail, signal.SIGKILL, KILLED_WITHIN)
+    if hold is None:
         context.host.log.warning("%s: processes of jail %d did not end", context.name, jail)
+    else:
+        context.hold(hold)
 
 
-async def _ended(context: StepContext, jail: JailId, number: int, timeout: float) -> bool:
-    """Signal every process of the jail; False when some are left after ``timeout`` seconds.
+async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
+    """The same for a jail of which only that is known, because the host goes down."""
+    hold = await _ended(host, jail, signal.SIGTERM, TERM_WITHIN) \
+        or await _ended(host, jail, signal.SIGKILL, KILLED_WITHIN)
+    if hold is None:
+        host.log.warning("%s: processes of jail %d did not end", name, jail)
+    else:
+        hold.close()
 
-    One that was forked while the others were signalled gets the signal the next time.
+
+async def _ended(host: Host, jail: JailId, number: int, timeout: float) -> Hold | None:
+    """Signal every process of the jail; None when some are left after ``timeout`` seconds.
+
+    KILL is sent again to what was forked meanwhile.
     """
     pause, waited = 0.01, 0.0
-    hold = await context.entering(context.kernel.jail_clear, jail, number)
+    hold = await host.entering(host.kernel.jail_clear, jail, number)
     while hold is None and waited < timeout:
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-        hold = await context.entering(context.kernel.jail_clear, jail,
-                                      number if number == signal.SIGKILL else 0)
-    if hold is not None:
-        context.hold(hold)
-    return hold is not None
+        hold = await host.entering(host.kernel.jail_clear, jail,
+                                   number if number == signal.SIGKILL else 0)
+    return hold
 
 
 @dataclass(frozen=True)
