@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from vimage.apart import Apart
 from vimage.holders import Holders
 from vimage.journal import Entry, Facts, Journal, Record
 from vimage.kernel import (
     Command, Hold, HostCommand, JailCommand, JailId, Kernel, Process, Processes,
 )
 from vimage.messages import VimageError
+from vimage.threads import KernelThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,12 +50,12 @@ class Tools:
     #: The VNETs that are held while something is taken out of them.
     holds: dict[str, Hold] = field(default_factory=dict)
     #: For what sleeps in the kernel, and for what is done inside jails.
-    kernel_apart: Apart = field(init=False)
-    visits_apart: Apart = field(init=False)
+    kernel_apart: KernelThread = field(init=False)
+    visits_apart: KernelThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kernel_apart = Apart(thread=self.kernel.sleeps)
-        self.visits_apart = Apart(thread=self.kernel.sleeps)
+        self.kernel_apart = KernelThread(thread=self.kernel.sleeps, log=self.log)
+        self.visits_apart = KernelThread(thread=self.kernel.sleeps, log=self.log)
 
     def close(self) -> None:
         """End the threads."""
