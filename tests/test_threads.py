@@ -189,7 +189,8 @@ def test_a_result_that_arrives_in_the_moment_of_the_cancelling_is_closed(
 
 
 def test_a_call_that_has_not_begun_is_not_made() -> None:
-    thread, go, begun, made = KernelThread(thread=True), threading.Event(), threading.Event(), []
+    thread, go, begun = KernelThread(thread=True), threading.Event(), threading.Event()
+    made: list[int] = []
 
     def first() -> None:
         begun.set()
@@ -247,7 +248,7 @@ def test_what_comes_after_the_end_of_the_loop_is_closed() -> None:
     go.set()
     thread.close()
     assert held.closed
-    task.get_coro().close()  # type: ignore[union-attr]
+    task.get_coro().close()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 

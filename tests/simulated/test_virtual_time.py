@@ -69,7 +69,7 @@ def test_the_clock_stands_still_while_a_kernel_thread_works():
     thread = KernelThread(thread=True)
 
     async def main():
-        loop, happened = asyncio.get_running_loop(), []
+        loop, happened = asyncio.get_running_loop(), list[str]()
         loop.call_later(0.001, happened.append, "timer")
         await thread(time.sleep, 0.2)
         happened.append("thread")
@@ -84,8 +84,12 @@ def test_the_clock_stands_still_while_a_kernel_thread_works():
 def test_the_clock_goes_on_after_a_cancelled_call():
     thread, begun = KernelThread(thread=True), threading.Event()
 
+    def slow():
+        begun.set()
+        time.sleep(0.1)
+
     async def main():
-        task = asyncio.create_task(thread(lambda: (begun.set(), time.sleep(0.1))))
+        task = asyncio.create_task(thread(slow))
         while not begun.is_set():
             await asyncio.sleep(0)
         task.cancel()

@@ -252,22 +252,11 @@ async def finished(process: Process, timeout: float) -> int | None:
         async with asyncio.timeout(timeout):
             return await process.wait()
     except TimeoutError:
-        await end(process)
+        await process.end(GRACE)
         return None
     except asyncio.CancelledError:
-        await end(process)
+        await process.end(GRACE)
         raise
-
-
-async def end(process: Process) -> None:
-    """TERM, then KILL.  Returns within twice GRACE even if the kernel holds it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process.kill(number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await process.wait()
-                process.kill(signal.SIGKILL)  # the rest of its group
-                return
 
 
 def _words(status: int) -> str:
