@@ -218,11 +218,12 @@ class Vnet(Protocol):
 class Events(Protocol):
     """What the kernel tells by itself: kqueue(2) and a PF_ROUTE socket.
 
-    A descriptor to wait for (``fileno`` is readable), then ``read``.
+    A descriptor to wait for (``fileno`` is readable), then ``read``.  After ``close`` nothing
+    is watched and nothing is told, without an error.
     """
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Readable when there is something to read.  Errors: EBADF after ``close``."""
 
     def watch_process(self, pid: int) -> None:
         """EVFILT_PROC, NOTE_EXIT: once.  Errors: ESRCH no such process."""
@@ -244,8 +245,12 @@ class Events(Protocol):
 class Kernel(Protocol):
     """Everything that vimage asks of a FreeBSD kernel, except to run commands."""
 
-    #: Whether making jails and moving interfaces takes real time.
+    #: Whether some calls sleep (making jails, moving interfaces, visiting jails), so that they
+    #: belong in a thread.  Then every operation may be called by any thread.
     sleeps: bool
+
+    #: Whether clocks and CPU time of this process mean anything for the host.
+    real_clock: bool
 
     def path(self, path: str) -> str:
         """Where an absolute path of the host is found by open(2) of this process

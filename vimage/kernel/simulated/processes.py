@@ -96,6 +96,11 @@ class SimulatedProcesses:
         running.pid = task.pid
         running.output = None if command.output is None else os.dup(command.output)
         process.work = asyncio.create_task(self._run(running, task))
+        try:
+            await asyncio.sleep(0)  # the answer of the helper takes a moment
+        except asyncio.CancelledError:
+            process.kill(signals.SIGKILL)
+            raise
         return process
 
     async def _run(self, running: Running, task: Task) -> None:
