@@ -301,6 +301,10 @@ MESSAGES: dict[str, Message] = {
     "jail_none": Message(
         "{name} has no jail",
         "The command is for the jail of the vimage, and the vimage has none now."),
+    "command_lost": Message(
+        "{what}: its end is not known: {why}",
+        "The process of vimage that starts commands was killed. The command may have done its "
+        "work or not; it is not run again."),
     "command_not_started": Message(
         "{what}: {command}: {why}",
         "The program is missing or cannot be executed, in the jail where it runs there."),

@@ -397,8 +397,8 @@ def test_a_stop_of_all_overtakes_a_start(host: Host) -> None:
             assert (await ask(host.stage, "stop")).status == 0
             reply = await start
             assert (reply.status, reply.out) == (1, "a failed\nb skipped\n")
-            assert reply.err == "".join(f"vimage: {name}: not started, because it was to be "
-                                        "stopped meanwhile\n" for name in ("a", "b"))
+            assert reply.err == "".join(f"vimage: {name}: start interrupted by stop\n"
+                                        for name in ("a", "b"))
             assert asyncio.get_running_loop().time() - begun < 10
             await asyncio.wait_for(service.ended.wait(), 1)
             assert service.session.journal.records == {}

@@ -62,7 +62,7 @@ class Watch:
         self._due = 0.0  # when the next look is to be, by the loop's clock
         self._reconnect = True  # parents may have come or gone
         # CPU seconds of this thread; a simulated host has none that mean anything.
-        self._spent = time.thread_time if self._kernel.sleeps else lambda: 0.0
+        self._spent = time.thread_time if self._kernel.real_clock else lambda: 0.0
 
     def open(self) -> None:
         """Look from now on.  A timer of the loop costs less than a task that sleeps."""
