@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimage.configuration import mac
-from vimage.configuration.resolve import EXEC_START, lines, resolve
+from vimage.configuration.resolve import lines, resolve
+from vimage.configuration.variables import EXEC_START
 from vimage.model import Boot, Configuration, MacFrom, Vimage
 
 UUID = "4c4c4544-0042-4a10-8052-b3c04f4e3332"
@@ -38,7 +39,7 @@ def test_nothing_set():
 def test_the_defaults_of_a_vimage():
     assert one() == Vimage(
         name="a", rootdir="/j/a", hostname="a", exec_start=EXEC_START[Boot.NETWORK],
-        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a",
+        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a", devfs_enable=True,
         parameters={"allow.mount": False, "allow.set_hostname": False, "allow.sysvipc": False,
                     "enforce_statfs": 2, "devfs_ruleset": 5})
 

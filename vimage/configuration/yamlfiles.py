@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shlex
 import site
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from vimage.configuration import names
 from vimage.configuration import variables as table
+from vimage.configuration.draft import part_of
 from vimage.messages import VimageError
 
 #: Where the files are that are read together with rc.conf.
@@ -124,12 +124,12 @@ class _File:
             if part in found and part != "list":
                 yield f"vimage_{part}", self._text(part, found[part])
         yield from self._parts("vimage_", found.get("defaults"))
-        bridges = self._named(found.get("bridges"), table.BRIDGES.allowed)
+        bridges = self._named(found.get("bridges"), table.GLOBALS["bridge_list"].type.allowed)
         if bridges:
             yield "vimage_bridge_list", " ".join(bridges)
         for name, node in bridges.items():
             yield from self._parts(f"vimage_bridge_{names.variable(name)}_", node)
-        vimages = self._named(found.get("vimages"), table.LIST.allowed)
+        vimages = self._named(found.get("vimages"), table.GLOBALS["list"].type.allowed)
         listed = self._text("list", found["list"]) if "list" in found else " ".join(vimages)
         if listed:
             yield "vimage_list", listed
@@ -182,12 +182,18 @@ class _File:
         if node.id == "scalar":
             return str(node.value)
         items = self._items(node)
-        if part == "command":
-            return shlex.join(items)
-        for item in items:
-            if item.split() != [item]:
-                raise self._wrong(node, f'"{item}" is not one word', "a list of words")
-        return " ".join(items)
+        row = self._row(part)
+        try:
+            return row.type.join(items) if row else " ".join(items)
+        except ValueError as error:
+            raise self._wrong(node, str(error), "a list of words") from error
+
+    @staticmethod
+    def _row(part: str) -> table.Variable | None:
+        """The variable that a key stands for; None if check will say that it is none."""
+        found = part_of(part)
+        rows = {**table.VIMAGE, **table.LINK, **table.GLOBALS, **table.BRIDGE}
+        return rows.get(found[0] if found else part)
 
     def _items(self, node: Any) -> list[str]:
         if node.id != "sequence" or any(item.id != "scalar" for item in node.value):
