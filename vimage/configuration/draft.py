@@ -86,8 +86,12 @@ class Draft:
     def bad_value(self, vimage: VimageDraft | None, variable: str, reason: str,
                   row: table.Variable) -> None:
         """An error in the value of a variable."""
-        self.error(vimage, "value", variable=variable, reason=reason, allowed=row.type.allowed,
-                   value=shown(self.settings[variable]))
+        self.error(vimage, "value", **self.about(variable, reason, row))
+
+    def about(self, variable: str, reason: object, row: table.Variable) -> dict[str, str]:
+        """What the message on a bad value says."""
+        return {"variable": variable, "value": shown(self.settings[variable]),
+                "reason": shown(str(reason)), "allowed": row.type.allowed}
 
     def source(self, vimage: VimageDraft, part: str) -> str:
         """The variable that gives ``part``; "" if none does."""

@@ -55,8 +55,7 @@ def _read_host(draft: Draft) -> None:
             try:
                 draft.globals[row.part] = row.type.parse(text)
             except ValueError as error:
-                draft.warn("value", variable=row.form, value=shown(text), reason=str(error),
-                           allowed=row.type.allowed)
+                draft.warn("value", **draft.about(row.form, error, row))
 
 
 def _read_list(draft: Draft) -> None:
@@ -110,9 +109,7 @@ def _of_bridge(draft: Draft, name: str, row: table.Variable) -> Any:
     try:
         return row.type.parse(draft.settings[variable])
     except ValueError as error:
-        draft.bridge_trouble.append((name, "value", {
-            "variable": variable, "value": shown(draft.settings[variable]),
-            "reason": str(error), "allowed": row.type.allowed}))
+        draft.bridge_trouble.append((name, "value", draft.about(variable, error, row)))
         return None
 
 

@@ -18,6 +18,9 @@ from vimage.model import HostBridge, Link, MacFrom, Vimage
 
 _PREFIX = {MacFrom.PARENT: "=", MacFrom.KERNEL: "!"}
 
+#: How octets from 0x80 on that are not UTF-8 are held (surrogateescape).
+_OCTETS = range(0xDC80, 0xDD00)
+
 #: Printed to keep a default away, since an empty value counts as unset.
 _BLANK = " "
 
@@ -49,10 +52,21 @@ def lines(settings: Mapping[str, str]) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """``text`` between double quotes, for sh; it may have several lines."""
+    """``text`` between double quotes, for sh; it may have several lines.
+
+    Octets that are not UTF-8 are written as numbers, which sh(1) reads between $' and '.
+    """
+    if any(ord(character) in _OCTETS for character in text):
+        return f"$'{''.join(map(_numbered, text))}'"
     for character in ("\\", '"', "$", "`"):
         text = text.replace(character, f"\\{character}")
     return f'"{text}"'
+
+
+def _numbered(character: str) -> str:
+    if ord(character) in _OCTETS:
+        return f"\\{ord(character) - _OCTETS.start + 0x80:03o}"
+    return f"\\{character}" if character in "\\'" else character
 
 
 def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, Any]:
