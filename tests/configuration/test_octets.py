@@ -44,13 +44,13 @@ def test_a_command_carries_them(file):
 
 
 @pytest.mark.parametrize(("part", "value", "says"), [
-    (b"fstab", b"/etc/f\xfcr", "has characters that cannot be printed"),
-    (b"hostname", b"f\xfcr", "no host name"),
-    (b"bridges", b"f\xfcr", "f\\udcfcr is no name of an interface"),
-    (b"depend", b"f\xfcr", "f\\udcfcr is no name of a vimage"),
-    (b"rctl", b"f\xfcr", "f\\udcfcr is no RESOURCE:ACTION=AMOUNT"),
-    (b"parameters", b"f\xfcr", "f\\udcfcr is no parameter"),
-    (b"addr0", b"f\xfcr/24", "f\\udcfcr/24 is no address with a prefix length"),
+    (b"fstab", b"/etc/f\xfcr", "contains characters that cannot be printed"),
+    (b"hostname", b"f\xfcr", "not a host name"),
+    (b"bridges", b"f\xfcr", "f\\udcfcr is not an interface name"),
+    (b"depend", b"f\xfcr", "f\\udcfcr is not a vimage name"),
+    (b"rctl", b"f\xfcr", "f\\udcfcr is not RESOURCE:ACTION=AMOUNT"),
+    (b"parameters", b"f\xfcr", "f\\udcfcr is not a parameter"),
+    (b"addr0", b"f\xfcr/24", "f\\udcfcr/24 is not an address with a prefix length"),
 ])
 def test_other_values_are_errors_that_can_be_printed(file, part, value, says):
     configuration, problems = read(file(

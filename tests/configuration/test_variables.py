@@ -114,6 +114,32 @@ def test_values(kind, text, value):
         assert kind.parse(kind.show(value)) == value
 
 
+@pytest.mark.parametrize(("given_", "read"), [
+    ("4096b", "4096"), ("4096", "4096"), ("4096B", "4096"), ("1g", "1g"), ("1G", "1G"),
+    ("1gb", "1g"), ("2KB", "2K"), ("0x10", "16"), ("0X1bk", "27k"), ("010", "8"), ("0", "0"),
+    ("7e", "7e"), ("9223372036854775807", "9223372036854775807"), ("0b", "0"),
+])
+def test_amounts_that_rctl_takes(given_, read):
+    """As expand_number(3) of rctl(8) reads them."""
+    rule, = values.RULES.parse(f"vmemoryuse:deny={given_}/process")
+    assert rule == f"vmemoryuse:deny={read}/process"
+    assert values.RULES.parse(rule) == (rule,)
+
+
+@pytest.mark.parametrize(("rule", "why"), [
+    ("vmemoryuse:deny=", "is not an amount"), ("vmemoryuse:deny=08", "08 is not an amount"),
+    ("vmemoryuse:deny=1kk", "1kk is not an amount"), ("vmemoryuse:deny=-1", "not an amount"),
+    ("vmemoryuse:deny=1.5g", "not an amount"), ("vmemoryuse:deny=0x", "not an amount"),
+    ("vmemoryuse:deny=8e", "8e is too large"), ("vmemoryuse:deny=9223372036854775808", "large"),
+    ("pcpu:deny=9223372036855", "too large"), ("cputime:log=1e", "too large"),
+    (f"vmemoryuse:deny={'9' * 5000}", "too large"),
+    ("maxproc:deny=1b maxproc:deny=1", "maxproc:deny=1 is listed twice"),
+])
+def test_amounts_that_the_kernel_would_refuse(rule, why):
+    with pytest.raises(ValueError, match=why):
+        values.RULES.parse(rule)
+
+
 @given(st.sets(st.integers(0, 60), min_size=1))
 def test_cpu_lists(numbers):
     text = values.ranges(numbers)

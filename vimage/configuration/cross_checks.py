@@ -190,8 +190,9 @@ def _has_seed(draft: Draft, requests: list[mac.Owner]) -> bool:
 def _check_depend(draft: Draft) -> None:
     needs = {vimage.name: _needs(draft, vimage) for vimage in draft.vimages.values()}
     for cycle in _cycles(needs):
+        text = " -> ".join(_shortened(cycle))
         for name in cycle[:-1]:
-            draft.error(draft.vimages[name], "depend_cycle", cycle=" -> ".join(cycle),
+            draft.error(draft.vimages[name], "depend_cycle", cycle=text,
                         variable=draft.source(draft.vimages[name], "depend"))
     dependents: dict[str, list[str]] = defaultdict(list)
     for name, others in needs.items():
@@ -205,6 +206,12 @@ def _check_depend(draft: Draft) -> None:
                 draft.error(vimage, "depend_error", name=name, other=other,
                             variable=draft.source(vimage, "depend"))
                 queue.append(name)
+
+
+def _shortened(cycle: list[str]) -> list[str]:
+    """A cycle as it is shown: of a long one the beginning and the end."""
+    left_out = len(cycle) - 7
+    return [*cycle[:4], f"({left_out} more)", *cycle[-3:]] if len(cycle) > 12 else cycle
 
 
 def _needs(draft: Draft, vimage: VimageDraft) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from vimage.configuration import names
 from vimage.configuration import variables as table
 from vimage.messages import Problem
 from vimage.model import HostBridge, Link
@@ -29,6 +30,11 @@ class VimageDraft:
     broken: set[str] = field(default_factory=set)  # parts whose value is bad
     links: list[Link] = field(default_factory=list)
     bad: bool = False
+
+    @property
+    def prefix(self) -> str:
+        """How its variables begin."""
+        return f"vimage_{names.variable(self.name)}_"
 
 
 class Draft:
@@ -86,6 +92,8 @@ class Draft:
     def bad_value(self, vimage: VimageDraft | None, variable: str, reason: str,
                   row: table.Variable) -> None:
         """An error in the value of a variable."""
+        if vimage is not None:
+            reason = reason.replace("vimage_NAME_", vimage.prefix)
         self.error(vimage, "value", **self.about(variable, reason, row))
 
     def about(self, variable: str, reason: object, row: table.Variable) -> dict[str, str]:

@@ -78,7 +78,7 @@ def _read_list(draft: Draft) -> None:
             for vimage in vimages:
                 draft.error(
                     vimage, "name_ambiguous", first=vimages[0].name, second=vimages[1].name,
-                    prefix=f"vimage_{names.variable(vimage.name)}_")
+                    prefix=vimage.prefix)
 
 
 def _add(draft: Draft, name: str, *, listed: bool) -> None:
@@ -182,7 +182,7 @@ def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
             vimage.values[part] = value
         elif row.default is table.REQUIRED and part not in vimage.broken:
             draft.error(vimage, "value_required", allowed=row.type.allowed,
-                        variable=f"vimage_{names.variable(vimage.name)}_{part}")
+                        variable=vimage.prefix + part)
     _read_links(draft, vimage)
     _check_root(draft, vimage)
     _check_router(draft, vimage, "defaultrouter", 4)
@@ -198,7 +198,7 @@ def _commands(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[s
     expected = 0
     for number in sorted(found):
         if number > max(expected, 1):
-            missing = f"vimage_{names.variable(vimage.name)}_{row.part}{max(expected, 1)}"
+            missing = f"{vimage.prefix}{row.part}{max(expected, 1)}"
             draft.error(vimage, "hook_gap", variable=found[number], missing=missing)
             break
         commands.append(_parse(draft, vimage, found[number], row))
@@ -259,8 +259,9 @@ def _check_router(draft: Draft, vimage: VimageDraft, part: str, version: int) ->
     variable = draft.source(vimage, part)
     if not hosts:
         if part in vimage.own:
+            first = vimage.links[0].index if vimage.links else 0
             draft.error(vimage, "router_no_address", variable=variable, value=router,
-                        version=version)
+                        version=version, missing=f"{vimage.prefix}addr{first}")
         else:  # a default means those that have an address
             vimage.values[part] = ""
         return

@@ -101,7 +101,7 @@ def member(kind: type[Enum]) -> ValueType:
 
 def _printable(text: str) -> None:
     if not text.isprintable():
-        raise ValueError("has characters that cannot be printed")
+        raise ValueError("contains characters that cannot be printed")
 
 
 def _line(text: str) -> str:
@@ -119,7 +119,7 @@ def _path(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError("does not begin with /")
     if ".." in text.split("/"):
-        raise ValueError("has .. in it")
+        raise ValueError("contains ..")
     if len(os.fsencode(text)) > 1000:
         raise ValueError("too long")
     return "/" + os.path.normpath(text).lstrip("/")
@@ -130,7 +130,7 @@ PATH = ValueType("an absolute path without ..", _path)
 
 def _hostname(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", text):
-        raise ValueError("no host name")
+        raise ValueError("not a host name")
     if len(text) > 255:
         raise ValueError("too long")
     return text
@@ -142,7 +142,7 @@ HOSTNAME = ValueType("up to 255 letters, digits, dots, - and _", _hostname)
 def _shell(text: str) -> str:
     """A command for a shell.  A blank one runs nothing, and keeps a default away."""
     if "\0" in text:
-        raise ValueError("has a NUL in it")
+        raise ValueError("contains a NUL character")
     return text if text.strip() else ""
 
 
@@ -155,7 +155,7 @@ def _argv(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError(str(error).lower()) from None
     if words and not words[0].startswith("/"):
-        raise ValueError(f"{words[0]} is no absolute path")
+        raise ValueError(f"{words[0]} is not an absolute path")
     return words
 
 
@@ -164,7 +164,7 @@ ARGV = ValueType("an absolute path and arguments, quoted as in sh", _argv, shlex
 
 def _osrelease(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._+-]{1,31}", text):
-        raise ValueError("no release")
+        raise ValueError("not a release")
     return text
 
 
@@ -178,7 +178,7 @@ def _list(word: Callable[[str], bool], what: str) -> Callable[[str], tuple[str, 
         words = tuple(text.split())
         for each in words:
             if not word(each):
-                raise ValueError(f"{each} is no {what}")
+                raise ValueError(f"{each} is not {what}")
         _distinct(words)
         return words
 
@@ -196,17 +196,17 @@ def _distinct(words: tuple[str, ...]) -> None:
 # Whether a word of vimage_list is a name, and there but once, is told for each of them.
 LIST = ValueType("names of letters, digits, - and _, not digits alone",
                  lambda text: tuple(text.split()), _words)
-VIMAGES = ValueType("names of vimages, each once", _list(names.is_vimage, "name of a vimage"),
+VIMAGES = ValueType("names of vimages, each once", _list(names.is_vimage, "a vimage name"),
                     _words)
 BRIDGES = ValueType(
-    f"names of up to {names.MAX_INTERFACE} letters, digits, - and _, each once, a letter first",
-    _list(names.is_host_bridge, "name for a bridge"), _words)
+    f"names of up to {names.MAX_INTERFACE} letters, digits, - and _ that begin with a letter, "
+    "each once", _list(names.is_host_bridge, "a bridge name"), _words)
 INTERFACES = ValueType("names of interfaces, each once",
-                       _list(names.is_interface, "name of an interface"), _words)
+                       _list(names.is_interface, "an interface name"), _words)
 SERVICES = ValueType(
     "names of rc.d scripts, each once",
     _list(lambda word: bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", word)),
-          "name of an rc.d script"), _words)
+          "the name of an rc.d script"), _words)
 
 
 class Parent(NamedTuple):
@@ -224,12 +224,12 @@ def _parents(text: str) -> tuple[Parent | None, ...]:
 def _parent(word: str) -> Parent:
     prefix, name = (word[0], word[1:]) if word[0] in "=!" else ("", word)
     if not names.is_interface(name):
-        raise ValueError(f"{word} is no name of an interface")
+        raise ValueError(f"{word} is not an interface name")
     return Parent(prefix, name)
 
 
 PARENTS = ValueType(
-    "names of interfaces or host-only bridges, = or ! before a name, - for none",
+    "names of interfaces or host-only bridges, = or ! before a name, - to skip a number",
     _parents, lambda parents: _words("".join(parent) if parent else "-" for parent in parents))
 
 # -- addresses -------------------------------------------------------------------------------
@@ -237,12 +237,12 @@ PARENTS = ValueType(
 
 def _mac(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", text):
-        raise ValueError("no MAC address")
+        raise ValueError("not a MAC address")
     mac = text.lower()
     if int(mac[:2], 16) & 1:
         raise ValueError("a multicast address")
     if mac == "00:00:00:00:00:00":
-        raise ValueError("the null address")
+        raise ValueError("all zeros")
     return mac
 
 
@@ -260,11 +260,11 @@ def _address(word: str) -> str:
     if not slash:
         raise ValueError(f"{word} has no prefix length")
     if not re.fullmatch(r"[0-9]{1,3}", prefix) or "%" in address:
-        raise ValueError(f"{word} is no address with a prefix length")
+        raise ValueError(f"{word} is not an address with a prefix length")
     try:
         interface = ipaddress.ip_interface(word)
     except ValueError:
-        raise ValueError(f"{word} is no address with a prefix length") from None
+        raise ValueError(f"{word} is not an address with a prefix length") from None
     _of_a_host(word, interface)
     return str(interface)
 
@@ -277,9 +277,9 @@ def _of_a_host(word: str, interface: ipaddress.IPv4Interface | ipaddress.IPv6Int
     if network.prefixlen >= network.max_prefixlen - 1:
         return
     if interface.ip == network.network_address:
-        raise ValueError(f"{word} is the address of the network")
+        raise ValueError(f"{word} is the network address")
     if interface.version == 4 and interface.ip == network.broadcast_address:
-        raise ValueError(f"{word} is the broadcast address of the network")
+        raise ValueError(f"{word} is the broadcast address")
 
 
 ADDRESSES = ValueType(
@@ -293,9 +293,9 @@ def _router4(text: str) -> str:
     try:
         address = ipaddress.IPv4Address(text)
     except ValueError:
-        raise ValueError("no IPv4 address") from None
+        raise ValueError("not an IPv4 address") from None
     if address.is_unspecified or address.is_multicast or address.is_loopback:
-        raise ValueError("no address of a router")
+        raise ValueError("not the address of a router")
     return str(address)
 
 
@@ -305,11 +305,13 @@ def _router6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError:
-        raise ValueError("no IPv6 address") from None
+        raise ValueError("not an IPv6 address") from None
     if address.is_unspecified or address.is_multicast or address.is_loopback:
-        raise ValueError("no address of a router")
-    if bool(address.scope_id) != address.is_link_local:
-        raise ValueError("a link-local address goes with %INTERFACE, no other does")
+        raise ValueError("not the address of a router")
+    if address.is_link_local and not address.scope_id:
+        raise ValueError("a link-local address needs %INTERFACE after it")
+    if address.scope_id and not address.is_link_local:
+        raise ValueError("only a link-local address has %INTERFACE after it")
     return str(address)
 
 
@@ -337,13 +339,14 @@ def parameters(of_variables: Mapping[str, str]) -> ValueType:
         for word in text.split():
             name, value = _parameter(word.removesuffix(";"))  # as rc.d/jail
             if name in of_variables:
-                raise ValueError(f"{name} has a variable, vimage_NAME_{of_variables[name]}")
+                variable = f"vimage_NAME_{of_variables[name]}"
+                raise ValueError(f"{name}: set {variable}{_assigned(value)} instead")
             if name in _OF_THE_SERVICE:
-                raise ValueError(f"{name} is for the service to set")
+                raise ValueError(f"{name} is set by the service")
             if _OF_JAIL_CONF.fullmatch(name):
-                raise ValueError(f"{name} is of jail.conf(5), not of jail_set(2)")
+                raise ValueError(f"{name} is a parameter of jail.conf(5), not of jail_set(2)")
             if name in result:
-                raise ValueError(f"{name} is given twice")
+                raise ValueError(f"{name} is listed twice")
             result[name] = value
         return result
 
@@ -358,7 +361,7 @@ def parameters(of_variables: Mapping[str, str]) -> ValueType:
 def _parameter(word: str) -> tuple[str, str | bool]:
     name, equals, text = word.partition("=")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", name):
-        raise ValueError(f"{word} is no parameter")
+        raise ValueError(f"{word} is not a parameter")
     if not equals:
         return _switch(name)
     if not name.startswith("allow."):
@@ -366,6 +369,10 @@ def _parameter(word: str) -> tuple[str, str | bool]:
     if text.lower() not in ("true", "false", "1", "0"):
         raise ValueError(f"{word}: not one of true, false, 1, 0")
     return name, text.lower() in ("true", "1")
+
+
+def _assigned(value: str | bool) -> str:
+    return f'="{YES_NO.show(value) if isinstance(value, bool) else value}"'
 
 
 def _switch(name: str) -> tuple[str, bool]:
@@ -400,32 +407,50 @@ _SIGNALS = frozenset((
 ))
 
 
+#: What rr_amount of struct rctl_rule holds; the kernel counts some resources in millionths.
+_MOST = 2**63 - 1
+_IN_MILLIONTHS = ("cputime", "wallclock", "pcpu")
+
+#: As expand_number(3) reads a number, for rctl(8): hexadecimal, octal or decimal, and a unit.
+_AMOUNT = re.compile(r"(0[xX][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*)([KMGTPEkmgtpe]?)[Bb]?")
+
+
 def _rules(text: str) -> tuple[str, ...]:
-    rules = tuple(text.split())
-    for rule in rules:
-        _rule(rule)
+    rules = tuple(_rule(word) for word in text.split())
     _distinct(rules)
     return rules
 
 
-def _rule(rule: str) -> None:
-    """Raise ValueError unless ``rule`` is ``RESOURCE:ACTION=AMOUNT[/PER]`` (rctl(8))."""
+def _rule(rule: str) -> str:
+    """``RESOURCE:ACTION=AMOUNT[/PER]`` (rctl(8)), with the amount in decimal and without B."""
     match = re.fullmatch(r"([^:=/]*):([^:=/]*)=([^:=/]*)(?:/([^:=/]*))?", rule)
     if match is None:
-        raise ValueError(f"{rule} is no RESOURCE:ACTION=AMOUNT")
+        raise ValueError(f"{rule} is not RESOURCE:ACTION=AMOUNT")
     resource, action, amount, per = match.groups()
     if resource not in _RESOURCES:
-        raise ValueError(f"{rule}: no resource {resource}")
+        raise ValueError(f"{rule}: unknown resource {resource}")
     if action not in ("deny", "log", "devctl", "throttle") and action not in _SIGNALS:
-        raise ValueError(f"{rule}: no action {action}")
+        raise ValueError(f"{rule}: unknown action {action}")
     if action == "deny" and resource in _NOT_DENIABLE:
         raise ValueError(f"{rule}: {resource} cannot be denied")
     if action == "throttle" and resource not in _IO:
         raise ValueError(f"{rule}: {resource} cannot be throttled")
-    if not re.fullmatch(r"[0-9]{1,19}([KMGTPEkmgtpe][Bb]?|[Bb])?", amount):
-        raise ValueError(f"{rule}: no amount {amount}")
+    number, unit = _amount(rule, amount, _MOST // 10**6 if resource in _IN_MILLIONTHS else _MOST)
     if per not in (None, "process", "user", "loginclass", "jail"):
-        raise ValueError(f"{rule}: no {per}")
+        raise ValueError(f"{rule}: {per} is not process, user, loginclass or jail")
+    return f"{resource}:{action}={number}{unit}{f'/{per}' if per else ''}"
+
+
+def _amount(rule: str, text: str, most: int) -> tuple[int, str]:
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{rule}: {text} is not an amount")
+    digits, unit = match.groups()
+    base = 16 if digits[1:2] in ("x", "X") else 8 if digits[0] == "0" else 10
+    number = int(digits, base) if len(digits) < 50 else most + 1
+    if number << 10 * (" kmgtpe".index(unit.lower() or " ")) > most:
+        raise ValueError(f"{rule}: {text} is too large")
+    return number, unit
 
 
 RULES = ValueType("rctl(8) rules without the subject, such as vmemoryuse:deny=1g", _rules, _words)
@@ -436,11 +461,11 @@ def _cpus(text: str) -> str:
     for item in text.replace(",", " , ").split(","):
         match = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", item)
         if match is None:
-            raise ValueError("no list of CPUs")
+            raise ValueError("not a list of CPUs")
         low = int(match[1])
         high = int(match[2] or low)
         if high < low:
-            raise ValueError(f"{low}-{high} is empty")
+            raise ValueError(f"{low}-{high} is an empty range")
         numbers.update(range(low, high + 1))
     return ranges(numbers)
 
