@@ -89,10 +89,10 @@ def entry(row: Variable) -> list[str]:
         meaning = first.capitalize() + meaning[len(first):]
     value = f"Value: {row.type.allowed}"
     lines = [f".It Va {row.form}", *prose(f"{meaning}."), *prose(_ended(value))]
-    if row.default == "required":
+    if row.default is variables.REQUIRED:
         lines += ["Required."]
-    elif row.default:
-        lines += prose(f"Default: {row.default}.")
+    elif row.default_text:
+        lines += prose(f"Default: {row.default_text}.")
     if row.apply is not Apply.RESTART:
         lines += ["Applied by", ".Cm reload ."]
     return lines

@@ -100,7 +100,7 @@ class Vimage:
     restart: str = "no"
     consolelog: str = ""
     fstab: str = ""
-    devfs_enable: bool = True
+    devfs_enable: bool = False
     devfs_ruleset: int = 5
     fdescfs_enable: bool = False
     procfs_enable: bool = False
@@ -137,7 +137,7 @@ class Configuration:
 
     enable: bool = False
     list: tuple[str, ...] = ()  # names in start order
-    parallel: int = 4
+    parallel: int = 1
     vimages: Mapping[str, Vimage] = dataclasses.field(default_factory=dict)  # without an error
     bridges: Mapping[str, HostBridge] = dataclasses.field(default_factory=dict)
     mac_seed: str = ""  # vimage_mac_seed, else kern.hostuuid; "" if there is neither

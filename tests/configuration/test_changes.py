@@ -28,7 +28,7 @@ def test_how_a_change_of_each_field_is_applied():
 
 def test_the_variables_of_one_field_are_applied_alike():
     for row in (*variables.VIMAGE.values(), *variables.LINK.values()):
-        field = "links" if row in variables.LINK.values() else row.model_field
+        field = "links" if row in variables.LINK.values() else row.field
         assert row.apply is APPLIED[field], row.form
 
 

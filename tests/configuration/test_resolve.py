@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimage.configuration import mac
-from vimage.configuration.resolve import EXEC_START, lines, resolve
+from vimage.configuration.resolve import lines, resolve
+from vimage.configuration.variables import EXEC_START
 from vimage.model import Boot, Configuration, MacFrom, Vimage
 
 UUID = "4c4c4544-0042-4a10-8052-b3c04f4e3332"
@@ -38,7 +40,7 @@ def test_nothing_set():
 def test_the_defaults_of_a_vimage():
     assert one() == Vimage(
         name="a", rootdir="/j/a", hostname="a", exec_start=EXEC_START[Boot.NETWORK],
-        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a",
+        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a", devfs_enable=True,
         parameters={"allow.mount": False, "allow.set_hostname": False, "allow.sysvipc": False,
                     "enforce_statfs": 2, "devfs_ruleset": 5})
 
@@ -311,6 +313,33 @@ def test_circles_are_found_and_nothing_else(seed):
     for _ in names:
         startable |= {name for name in names if set(needs[name]) <= startable}
     assert set(configuration.vimages) == startable
+
+
+def chain(length, **more):
+    names = [f"v{n}" for n in range(length)]
+    settings = {"vimage_list": " ".join(names), "vimage_rootdir": "/j", **more}
+    settings |= {f"vimage_{name}_depend": other
+                 for name, other in itertools.pairwise(names)}
+    return resolve(settings, hostuuid=UUID, cpus=4)
+
+
+def test_a_chain_of_two_thousand():
+    configuration, problems = chain(2000)
+    assert lines(problems) == [] and len(configuration.vimages) == 2000
+
+
+def test_a_chain_of_two_thousand_that_bites_its_tail():
+    configuration, problems = chain(2000, vimage_v1999_depend="v0")
+    assert configuration.vimages == {} and len(problems) == 2000
+    assert str(problems[0]) == (
+        "vimage_v0_depend: circular dependency: v0 -> v1 -> v2 -> v3 -> "
+        "(1994 more) -> v1998 -> v1999 -> v0")
+
+
+def test_a_short_circle_is_named_whole():
+    _, problems = chain(8, vimage_v7_depend="v0")
+    assert str(problems[3]) == ("vimage_v3_depend: circular dependency: "
+                                "v0 -> v1 -> v2 -> v3 -> v4 -> v5 -> v6 -> v7 -> v0")
 
 
 def test_the_result_is_frozen():

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from vimage import commands
-from vimage.configuration import changes, render, variables
+from vimage.configuration import render, variables
 from vimage.configuration.resolve import resolve
 from vimage.messages import MESSAGES
-from vimage.service import reload
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / "man" / name).read_text() for name in ("vimage.8", "vimage.conf.5")}
@@ -109,12 +108,6 @@ def test_every_option_of_a_verb_has_its_place(verb):
         assert re.search(rf"Fl {action.option_strings[0][1:]}( |$)", item)
         for choice in action.choices or ():
             assert choice in item.split()
-
-
-def test_reload_applies_what_the_table_says():
-    applied = {field: apply for field, apply in changes.APPLIED.items()
-               if apply is not variables.Apply.RESTART}
-    assert set(applied) == reload.NOTED | reload.LIVE
 
 
 def test_the_examples_of_the_configuration_are_right():

@@ -15,7 +15,7 @@ from vimage.model import Vimage
 
 def _applied() -> dict[str, Apply]:
     """How a change of each field of `Vimage` is applied: as its rows say."""
-    rows = {row.model_field: row.apply for row in variables.VIMAGE.values()}
+    rows = {row.field: row.apply for row in variables.VIMAGE.values()}
     return {field.name: rows.get(field.name, Apply.RESTART) for field in fields(Vimage)}
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.resolve import resolve
-from vimage.journal import replace
+from vimage.atomic import replace
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration

@@ -60,7 +60,7 @@ class Running:
 
     def write(self, text: str) -> None:
         if self.output is not None:
-            os.write(self.output, text.encode())
+            os.write(self.output, os.fsencode(text))
 
     def find(self, name: str) -> str:
         """execvp(3): the program's path within the root.  Raises ENOENT or EACCES."""
