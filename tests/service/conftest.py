@@ -261,9 +261,9 @@ class Host:
             return False
         return True
 
-    def ran_with(self, word: str, since: float = 0.0) -> list[Ran]:
+    def ran_with(self, word: str, after: float = -1.0) -> list[Ran]:
         """The commands that contain ``word``."""
-        return [ran for ran in self.ran if word in ran.words and ran.when >= since]
+        return [ran for ran in self.ran if word in ran.words and ran.when > after]
 
 
 def write_script(stage: Stage, path: str, lines: Sequence[str]) -> None:
