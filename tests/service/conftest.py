@@ -82,11 +82,12 @@ async def ask(stage: Stage, *words: str, **options: Any) -> Reply:
 
 async def connect(stage: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to the service."""
-    while True:
+    for _ in range(10_000):
         try:
             return await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
         except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
             await asyncio.sleep(0)
+    raise ConnectionRefusedError("nobody serves")
 
 
 async def raw(stage: Stage, octets: bytes) -> Reply:
@@ -185,6 +186,9 @@ class Host:
         self.serving_task = task = asyncio.create_task(service.run())
         while not self.listening() and not task.done():
             await asyncio.sleep(0.01)
+        if task.done():
+            await task  # the service has died
+            raise AssertionError("the service has ended")
         try:
             yield service
         finally:
