@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -190,7 +191,7 @@ def variant(directory: Path, before: str = "", profile: str = "") -> tuple[str, 
 
 def ask(*words: str) -> str:
     """What the service says on its control socket (framed as in vimage/service/wire.py)."""
-    body = "\0".join(["1", "", "", *words]).encode()
+    body = json.dumps({"version": 2, "verb": words[0], "names": words[1:]}).encode()
     said = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(STATE / "control"))

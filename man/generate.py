@@ -93,7 +93,7 @@ def entry(row: Variable) -> list[str]:
         lines += ["Required."]
     elif row.default:
         lines += prose(f"Default: {row.default}.")
-    if row.apply is Apply.LIVE:
+    if row.apply is not Apply.RESTART:
         lines += ["Applied by", ".Cm reload ."]
     return lines
 

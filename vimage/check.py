@@ -91,16 +91,18 @@ def load_modules(kernel: Kernel) -> None:
 
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
-           shared: Iterable[str] = ()) -> list[Problem]:
+           shared: Iterable[str] = (), *, running: bool = False) -> list[Problem]:
     """Everything, but for a jail of its name, that would make the start of one vimage fail here.
 
     ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
-    may yet make is not missed: then it is a warning.
+    may yet make is not missed: then it is a warning.  One that is ``running`` has its
+    interfaces itself.
     """
     return [
-        *_root(kernel, vimage), *_interfaces(kernel, vimage, configuration, frozenset(shared)),
-        *_nodes(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
-        *_limits(kernel, vimage),
+        *_root(kernel, vimage),
+        *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
+        *([] if running else _nodes(kernel, vimage)),
+        *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
     ]
 
 
@@ -144,7 +146,7 @@ def _of(vimage: Vimage, key: str, value: str, why: str | None, *,
 
 
 def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
-                shared: frozenset[str]) -> Iterator[Problem]:
+                shared: frozenset[str], *, running: bool) -> Iterator[Problem]:
     made_later = _prepares(vimage, "exec_prepare", "exec_prestart")
     parents = dict.fromkeys(link.parent for link in vimage.links if not link.host_only)
     for parent in parents:
@@ -159,7 +161,7 @@ def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
         if not interface.mac:
             yield Problem.of("parent_not_ether_of", vimage=vimage.name,
                              name=vimage.name, parent=parent)
-    for name in vimage.vnets:
+    for name in () if running else vimage.vnets:
         try:
             kernel.if_get(name)
         except OSError:

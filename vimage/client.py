@@ -5,6 +5,7 @@ Imported before anything else, so it imports almost nothing itself.
 
 import sys
 
+from vimage.commands.output import Printer
 from vimage.service import wire
 
 TYPE_CHECKING = False
@@ -23,12 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parsed = _quick(argv)
     if parsed is not None:
-        status = ask(*parsed)
+        status = ask(parsed[0], parsed[2])
         if status is not None:
             return status
-        if parsed[2] == ["end"]:
+        if argv[:2] == ["stop", "--service-only"]:
             return 0  # there is no service to end
-        if parsed[2][0] == "start" and sys.platform.startswith("freebsd"):
+        if "start" in argv and sys.platform.startswith("freebsd"):
             from vimage.service import launch
 
             return launch.and_ask(*parsed)
@@ -51,50 +52,45 @@ def _serve(argv: list[str]) -> int:
     return attempt(lambda: serve(context, supervised=True))
 
 
-def _quick(argv: list[str]) -> tuple[str, str, list[str]] | None:
-    """(flags, file, arguments) when this is for the service, None when it is not.
+def _quick(argv: list[str]) -> "tuple[bytes, str | None, Printer] | None":
+    """(request, file, printer) when this is for the service, None when it is not.
 
     Whatever is not plainly for it is left to the full command line.
     """
-    flags, file, words, service_only = "", "", [], False
+    file, words, options, json, rc = None, [], [], False, False
     left = list(argv)
     while left:
         word = left.pop(0)
         if word == "--json":
-            flags += "j"
+            json = True
         elif word == "--rc":
-            flags += "r"
-        elif word == "--shutdown":
-            flags += "d"
-        elif word == "--service-only":
-            service_only = True
+            rc = True
+        elif word in ("--shutdown", "--service-only"):
+            options.append(word[2:].replace("-", "_"))
         elif word == "-f" and left:
             file = left.pop(0)
         elif word.startswith("-"):
             return None
         else:
             words.append(word)
-    if not words or words[0] not in ASKED:
+    if not words or words[0] not in ASKED or options and words[0] != "stop":
         return None
-    if service_only and words[0] == "stop":
-        words = ["end"]
-    if sys.stdout.isatty():
-        flags += "t"
     if file and not file.startswith("/"):
         import os
 
         file = os.path.abspath(file)
-    return flags, file, words
+    return (wire.request(words[0], words[1:], file, options), file,
+            Printer(words[0], rc=rc, json=json))
 
 
-def ask(flags: str, file: str, words: list[str], path: str = wire.SOCKET) -> int | None:
+def ask(request: bytes, printer: "Printer", path: str = wire.SOCKET) -> int | None:
     """The exit status that the service answers with, None when no service answers."""
     connection = _connect(path)
     if connection is None:
         return None
     try:
-        connection.sendall(wire.request(flags, file, words))
-        return _copy(connection)
+        connection.sendall(request)
+        return _print(connection, printer)
     except OSError as error:
         sys.stderr.write(f"vimage: the service: {error.strerror}\n")
         return 1
@@ -127,8 +123,8 @@ def _connect(path: str) -> "_socket.socket | None":
     return None
 
 
-def _copy(connection: object) -> int:
-    """Copy what the service says to stdout and stderr, until it gives the exit status."""
+def _print(connection: object, printer: "Printer") -> int:
+    """Print what the service says, until it gives the exit status."""
     buffer = b""
     while True:
         found = wire.split(buffer)
@@ -140,9 +136,7 @@ def _copy(connection: object) -> int:
             buffer += more
             continue
         kind, body, buffer = found
-        if kind == b"x":
-            sys.stdout.flush()
-            return int(body)
-        stream = sys.stdout if kind == b"o" else sys.stderr
-        stream.write(body.decode("utf-8", "replace"))
-        stream.flush()
+        if kind == wire.EVENT:
+            printer.send(wire.object_of(body))
+        if printer.status is not None:
+            return printer.status

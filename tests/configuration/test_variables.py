@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -33,6 +34,8 @@ SPECIFIED = (
     "vimage_NAME_cpus", "vimage_bridge_list", "vimage_bridge_BR_addr", "vimage_bridge_BR_mac",
     "vimage_mac_seed", "vimage_logfile",
 )
+
+FIELDS = {field.name: field for field in dataclasses.fields(Vimage)}
 
 #: Texts that somebody might write.
 TEXTS = st.text(max_size=30) | st.text("0123456789-,./:=%! abcdef\"'\\$(){};\n\0", max_size=30)
@@ -73,11 +76,11 @@ def test_a_type_returns_a_value_or_says_what_is_wrong(row, text):
 
 @pytest.mark.parametrize("row", [
     row for row in variables.TABLE
-    if row.part in Vimage._fields
+    if row.part in FIELDS
     and re.fullmatch(r"[0-9]+|YES|NO|network|no", row.default)
 ], ids=lambda row: row.part)
 def test_documented_defaults_are_those_of_the_model(row):
-    default = Vimage._field_defaults[row.part]
+    default = FIELDS[row.part].default
     value = row.type.parse(row.default)
     assert value == getattr(default, "value", default)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 
 from tests.contract.any_host import Host
+from vimage.kernel import JailId
 from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -37,13 +38,13 @@ class SimulatedHost(Host):
         self.on_close(shutil.rmtree, self.file(path))
         return path
 
-    def freed(self, jid: int) -> None:
+    def freed(self, jid: JailId) -> None:
         pass
 
-    def hold_tcp(self, jid: int) -> None:
+    def hold_tcp(self, jid: JailId) -> None:
         self.hand.hold_tcp(jid)
 
-    def give_up_tcp(self, jid: int) -> None:
+    def give_up_tcp(self, jid: JailId) -> None:
         self.hand.give_up_tcp(jid)
 
     def other_processes(self):

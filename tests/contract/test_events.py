@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Command
+from vimage.kernel import HostCommand
 
 LONG_ENOUGH = 30
 
@@ -58,7 +58,7 @@ def test_an_interface_came_and_went(host, events):
 @contract("Events.watch_process")
 def test_a_process_ended(host, events):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         events.watch_process(process.id.pid)
         process.kill(15)
         await process.wait()
@@ -102,8 +102,7 @@ def test_the_other_end_of_a_socket(host, tmp_path):
     del tmp_path
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        uid, jid = host.kernel.peer(ours.fileno())
-    assert (uid, jid) == (0, 0)
+        assert host.kernel.peer(ours.fileno()) == (0, None)
 
 
 @contract("peer")
@@ -115,7 +114,26 @@ def test_the_other_end_of_a_connection(host):
         client.connect(path)
         connection, _ = server.accept()
         with connection:
-            assert host.kernel.peer(connection.fileno()) == (0, 0)
+            assert host.kernel.peer(connection.fileno()) == (0, None)
+    os.unlink(path)
+
+
+@contract("peer", errno.ESRCH)
+def test_the_other_end_has_ended(host):
+    path = host.file(f"{host.root()}/s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        child = os.fork()
+        if child == 0:
+            try:
+                socket.socket(socket.AF_UNIX).connect(path)
+            finally:
+                os._exit(0)
+        connection, _ = server.accept()
+        os.waitpid(child, 0)
+        with connection, fails(errno.ESRCH):
+            host.kernel.peer(connection.fileno())
     os.unlink(path)
 
 
@@ -124,7 +142,7 @@ def test_events_can_be_awaited(host, events):
         loop = asyncio.get_running_loop()
         heard = asyncio.Event()
         loop.add_reader(events.fileno(), heard.set)
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         events.watch_process(process.id.pid)
         process.kill(15)
         await heard.wait()

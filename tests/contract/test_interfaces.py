@@ -9,7 +9,7 @@ import pytest
 from tests.contract.any_host import address
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Cap, Iff
+from vimage.kernel import Cap, Iff, JailId
 
 MISSING = "nosuch0"
 SIMPLEX = 0x800
@@ -63,7 +63,7 @@ def test_no_such_interface(host, operation):
 def test_users_are_addresses(host):
     _, name = host.eiface()
     assert host.kernel.if_users(name) == []
-    vnet = host.vnet(0)
+    vnet = host.host_vnet()
     vnet.add_address(name, "192.0.2.77/32")
     assert host.kernel.if_users(name) == ["address 192.0.2.77"]
     vnet.add_address(name, "2001:db8::77/128")
@@ -234,7 +234,7 @@ def names(vnet):
 def test_there_and_back(host):
     _, name = host.eiface()
     jid = host.jail()
-    host.vnet(0).add_address(name, "192.0.2.77/32")
+    host.host_vnet().add_address(name, "192.0.2.77/32")
     host.kernel.if_set_mtu(name, 1400)
     host.kernel.if_vmove(name, jid)
     with fails(errno.ENXIO):
@@ -293,7 +293,7 @@ def test_move_of_nothing_or_to_nowhere(host):
     with fails(errno.ENXIO):
         host.kernel.if_vmove(MISSING, jid)
     with fails(errno.ENXIO):
-        host.kernel.if_vmove(name, 999_998)
+        host.kernel.if_vmove(name, JailId(999_998))
 
 
 @contract("if_vmove", errno.EEXIST)
@@ -321,7 +321,7 @@ def test_reclaim_of_nothing_or_from_nowhere(host):
     with fails(errno.ENXIO):
         host.kernel.if_reclaim(MISSING, jid)
     with fails(errno.ENXIO):
-        host.kernel.if_reclaim(MISSING, 999_998)
+        host.kernel.if_reclaim(MISSING, JailId(999_998))
 
 
 @contract("if_reclaim", errno.EEXIST)

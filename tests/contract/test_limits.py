@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
+from vimage.kernel import JailId
 
 
 @contract("rctl_add")
@@ -59,7 +60,7 @@ def test_cpus(host):
 @contract("jail_cpus", errno.ENOENT)
 def test_cpus_of_no_jail(host):
     with fails(errno.ENOENT):
-        host.kernel.jail_cpus(999_998, frozenset([0]))
+        host.kernel.jail_cpus(JailId(999_998), frozenset([0]))
 
 
 @contract("jail_cpus", errno.EINVAL)

@@ -10,15 +10,17 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Command
+from vimage.kernel import HostCommand, JailCommand, JailId
 
 
-def outcome(host, argv, **given):
+def outcome(host, argv, jail=None, **given):
     """Run a command to its end: (exit status, output)."""
     async def main():
         read, write = os.pipe()
         try:
-            process = await host.processes.start(Command(argv, output=write, **given))
+            process = await host.processes.start(
+                HostCommand(argv, output=write, **given) if jail is None
+                else JailCommand(jail, argv, output=write, **given))
         finally:
             os.close(write)
         with os.fdopen(read, "rb") as output:
@@ -46,13 +48,13 @@ def test_output(host):
 @contract("Processes.start")
 def test_in_a_jail(host):
     jid = host.jail()
-    assert outcome(host, ["/bin/sh", "-c", "echo inside"], jid=jid) == (0, "inside\n")
+    assert outcome(host, ["/bin/sh", "-c", "echo inside"], jail=jid) == (0, "inside\n")
 
 
 @contract("Processes.start")
 def test_a_program_is_looked_up_in_path(host):
     assert outcome(host, ["sh", "-c", "exit 4"]) == (4, "")
-    assert outcome(host, ["sh", "-c", "exit 4"], jid=host.jail()) == (4, "")
+    assert outcome(host, ["sh", "-c", "exit 4"], jail=host.jail()) == (4, "")
 
 
 @contract("Processes.start", errno.ENOENT)
@@ -61,13 +63,13 @@ def test_no_such_program(host, program):
     with fails(errno.ENOENT):
         outcome(host, [program])
     with fails(errno.ENOENT):
-        outcome(host, [program], jid=host.jail())
+        outcome(host, [program], jail=host.jail())
 
 
 @contract("Processes.start", errno.ENOENT)
 def test_no_such_jail(host):
     with fails(errno.ENOENT):
-        outcome(host, ["/bin/sh", "-c", "true"], jid=999_998)
+        outcome(host, ["/bin/sh", "-c", "true"], jail=JailId(999_998))
 
 
 @contract("Processes.start", errno.EACCES)
@@ -76,14 +78,14 @@ def test_a_file_that_is_no_program(host):
     with open(host.file(f"{root}/plain"), "w"):
         pass
     with fails(errno.EACCES):
-        outcome(host, ["/plain"], jid=host.jail(path=root))
+        outcome(host, ["/plain"], jail=host.jail(path=root))
 
 
 @contract("Process.kill")
 @pytest.mark.parametrize("signal", [9, 15])
 def test_a_command_that_is_killed(host, signal):
     async def main():
-        process = await host.processes.start(Command(["/bin/sh", "-c", "sleep 1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sh", "-c", "sleep 1000"]))
         process.kill(signal)
         status = await process.wait()
         process.kill(signal)
@@ -95,7 +97,7 @@ def test_a_command_that_is_killed(host, signal):
 @contract("Process.wait")
 def test_several_wait_and_ask_again(host):
     async def main():
-        process = await host.processes.start(Command(["/bin/sh", "-c", "exit 5"]))
+        process = await host.processes.start(HostCommand(["/bin/sh", "-c", "exit 5"]))
         together = await asyncio.gather(process.wait(), process.wait())
         return [*together, await process.wait()]
 
@@ -105,7 +107,7 @@ def test_several_wait_and_ask_again(host):
 @contract("Process.wait")
 def test_a_wait_that_is_given_up_leaves_the_command_alone(host):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(process.wait(), 0.01)
         process.kill(15)
@@ -120,7 +122,7 @@ def test_what_was_started_runs_on(host):
     processes = host.other_processes()
 
     async def main():
-        return (await processes.start(Command(["/bin/sleep", "1000"], jid))).id
+        return (await processes.start(JailCommand(jid, ["/bin/sleep", "1000"]))).id
 
     started = host.run(main())
     processes.close()

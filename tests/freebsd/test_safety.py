@@ -24,7 +24,7 @@ from vimage.service import wire
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(wire.SOCKET)
 try:
-    connection.sendall(wire.request("", "", ["stop"]))
+    connection.sendall(wire.request("stop"))
     while data := connection.recv(4096):
         sys.stdout.buffer.write(data)
 except ConnectionError:

@@ -254,7 +254,7 @@ def _ask(words: list[str]) -> None:
     """One request to the service, whatever it answers."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(wire.SOCKET)
-        connection.sendall(wire.request("", "", words))
+        connection.sendall(wire.request(words[0], words[1:]))
         while connection.recv(65536):
             pass
 

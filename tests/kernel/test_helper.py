@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from vimage.kernel import Command
+from vimage.kernel import HostCommand, JailId
+from vimage.kernel.freebsd import enter, spawner
 from vimage.kernel.freebsd.channel import Channel, pair
 from vimage.kernel.freebsd.helper import Helper, HelperGone
 from vimage.kernel.freebsd.processes import HelperProcess, HelperProcesses
@@ -52,14 +53,14 @@ async def output(processes: HelperProcesses, command: str) -> str:
     """What a shell command prints."""
     with tempfile.TemporaryFile() as stream:
         process = await processes.start(
-            Command(["/bin/sh", "-c", command], output=stream.fileno()))
+            HostCommand(["/bin/sh", "-c", command], output=stream.fileno()))
         await process.wait()
         stream.seek(0)
         return stream.read().decode()
 
 
 async def start(processes: HelperProcesses, *argv: str) -> HelperProcess:
-    return await processes.start(Command(argv))
+    return await processes.start(HostCommand(argv))
 
 
 @pytest.mark.parametrize(("command", "status"), [
@@ -208,12 +209,12 @@ def test_work_without_a_jail_fails_clearly() -> None:
     helper = Helper()
     try:
         with pytest.raises(OSError) as caught:
-            helper.enter(999_999, "kill", 0)
+            helper.enter(JailId(999_999), "kill", 0)
         assert caught.value.errno in (errno.ENOENT, errno.ENOSYS)
         os.kill(helper.pid, signal.SIGKILL)
         time.sleep(0.05)
         with pytest.raises(HelperGone):
-            helper.enter(999_999, "kill", 0)
+            helper.enter(JailId(999_999), "kill", 0)
     finally:
         helper.close()
 
@@ -240,3 +241,27 @@ def test_channel_keeps_what_does_not_fit() -> None:
     for _, fds in received:
         for fd in fds:
             os.close(fd)
+
+
+@pytest.mark.parametrize("jid", [0, -1])
+@pytest.mark.parametrize("request_", [
+    ("enter", 1, "JID", "interfaces", None),
+    ("start_in", 1, "JID", ["/usr/bin/true"], None, "/"),
+])
+def test_the_helper_refuses_what_is_not_a_jail(jid: int, request_: tuple[object, ...]) -> None:
+    """The last line of defence: nothing that comes over the channel runs on the host for it."""
+    (a, b), (c, d) = pair(), pair()
+    helper, service = spawner.Helper(Channel(b), Channel(d)), Channel(c)
+    service.send(tuple(jid if word == "JID" else word for word in request_))
+    assert helper.serve(helper.commands)
+    assert helper.children == {}
+    assert service.receive() == [(("error", 1, errno.EINVAL), [])]
+    signal.set_wakeup_fd(-1)
+    for end in (a, b, c, d):
+        end.close()
+
+
+def test_a_program_for_a_jail_never_runs_without_it() -> None:
+    with pytest.raises(ValueError, match="not a jail id"):
+        enter.Program(["true"]).in_jail(0)  # type: ignore[arg-type]
+    assert enter.attach(0) == errno.EINVAL

@@ -37,7 +37,7 @@ CHANGING = frozenset((
 LOOKING = frozenset((
     "path", "sysctl", "boot_id",
     "ng_node", "ng_nodes", "ng_hooks", "ng_eiface_ifname", "ng_ether_get", "ng_ids",
-    "if_get", "if_mtu", "if_list", "if_users", "if_caps", "vnet",
+    "if_get", "if_mtu", "if_list", "if_users", "if_caps", "host_vnet", "vnet",
     "jail_get", "jail_list",
     "open_directory", "filesystem_of", "mounts", "devfs_ruleset_rules",
     "events", "peer", "process", "jail_of",
@@ -103,7 +103,7 @@ class Faults:
 
 
 #: Operations whose result is to be wrapped as well.
-_WRAPPED = {"vnet": "Vnet.", "jail_clear": "Hold.", "events": "Events.",
+_WRAPPED = {"vnet": "Vnet.", "host_vnet": "Vnet.", "jail_clear": "Hold.", "events": "Events.",
             "Processes.start": "Process."}
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.contract import registry
 from tests.lib import faulty
 from tests.lib.faulty import Faults, Killed, When
-from vimage.kernel import Command
+from vimage.kernel import HostCommand
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -88,10 +88,10 @@ def test_commands_count_too(real):
     processes = faults.processes(SimulatedProcesses(real))
 
     async def main():
-        process = await processes.start(Command(["/bin/sh", "-c", "exit 3"]))
+        process = await processes.start(HostCommand(["/bin/sh", "-c", "exit 3"]))
         status = await process.wait()
         with pytest.raises(OSError):
-            await processes.start(Command(["/bin/sh", "-c", "exit 3"]))
+            await processes.start(HostCommand(["/bin/sh", "-c", "exit 3"]))
         return status
 
     assert run(main()) == 3
@@ -103,7 +103,7 @@ def test_whoever_waited_for_a_command_is_killed_as_well(real):
     kernel, processes = faults.kernel(real), faults.processes(SimulatedProcesses(real))
 
     async def main():
-        process = await processes.start(Command(["/bin/sleep", "1000"]))
+        process = await processes.start(HostCommand(["/bin/sleep", "1000"]))
         waiting = asyncio.ensure_future(process.wait())
         await asyncio.sleep(0)
         with pytest.raises(Killed):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.lib import snapshot
-from vimage.kernel import Cap, Command, Iff
+from vimage.kernel import Cap, HostCommand, Iff
 from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -61,7 +61,7 @@ def mac(kernel):
 
 
 def lost_address(kernel):
-    vnet = kernel.vnet(0)
+    vnet = kernel.host_vnet()
     vnet.remove_address("em0", "192.0.2.10/24")
     vnet.close()
 
@@ -84,7 +84,7 @@ def mount(kernel):
 
 def process(kernel):
     async def main():
-        await SimulatedProcesses(kernel).start(Command(["/bin/sleep", "1000"]))
+        await SimulatedProcesses(kernel).start(HostCommand(["/bin/sleep", "1000"]))
 
     run(main())
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vimage import commands
-from vimage.configuration import render, variables
+from vimage.configuration import changes, render, variables
 from vimage.configuration.resolve import resolve
 from vimage.messages import MESSAGES
 from vimage.service import reload
@@ -111,14 +111,10 @@ def test_every_option_of_a_verb_has_its_place(verb):
             assert choice in item.split()
 
 
-def test_what_is_said_of_reload_is_what_reload_does():
-    """Table and service agree on what takes effect without a restart."""
-    fields = {"bridges": "links", "mac": "links", "addr": "links"}
-    for row in variables.TABLE:
-        if row.scope in (variables.Scope.GLOBAL, variables.Scope.BRIDGE):
-            continue
-        live = fields.get(row.part, row.part) in reload.NOTED | reload.LIVE
-        assert (row.apply is variables.Apply.LIVE) is live, row.form
+def test_reload_applies_what_the_table_says():
+    applied = {field: apply for field, apply in changes.APPLIED.items()
+               if apply is not variables.Apply.RESTART}
+    assert set(applied) == reload.NOTED | reload.LIVE
 
 
 def test_the_examples_of_the_configuration_are_right():

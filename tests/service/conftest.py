@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
-import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.engine.stage import ROOT, Stage
+from vimage.commands.output import Printer
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.service import wire
-from vimage.service.daemon import Service
+from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
 
 KIND = "same parent twice, copied and kernel's MAC"
@@ -51,33 +52,71 @@ class Reply:
     status: int
     out: str
     err: str
+    events: tuple[dict[str, Any], ...] = ()
 
     @property
     def lines(self) -> list[str]:
         """The lines on stdout, sorted: vimages become ready in any order."""
         return sorted(self.out.splitlines())
 
+    @property
+    def again(self) -> bool:
+        """Whether this service is ending, and the next one is to be asked."""
+        return bool(self.events) and self.events[-1]["event"] == "again"
 
-def encode(verb: str, *names: str, flags: str = "", file: str = "", shutdown: bool = False,
-           service_only: bool = False, as_json: bool = False) -> bytes:
+
+def encode(verb: str, *names: str, file: str | None = None, options: Iterable[str] = (),
+           shutdown: bool = False, service_only: bool = False) -> bytes:
     """A request as the command sends it."""
-    if service_only:
-        verb = "end"
-    return wire.request(flags + "d" * shutdown + "j" * as_json, file, [verb, *names])
+    return wire.request(verb, names, file, [*options, *["shutdown"] * shutdown,
+                                            *["service_only"] * service_only])
 
 
-def decode(octets: bytes) -> Reply:
-    """An answer as the command shows it."""
-    said = {b"o": "", b"e": "", b"x": ""}
+def decode(octets: bytes, printer: Printer | None = None) -> Reply:
+    """The frames of an answer, as the command shows them."""
+    printer = printer or Printer("", out=io.StringIO(), err=io.StringIO())
+    status, old = -1, {b"e": "", b"x": ""}
+    events = []
     while (found := wire.split(octets)) is not None:
         kind, body, octets = found
-        said[kind] += body.decode()
-    return Reply(int(said[b"x"] or -1), said[b"o"], said[b"e"])
+        if kind == wire.EVENT:
+            events.append(wire.object_of(body))
+            printer.send(events[-1])
+        else:
+            old[kind] += body.decode()
+    assert octets == b""
+    if old[b"x"]:  # a client of version 1
+        return Reply(int(old[b"x"]), "", old[b"e"])
+    if printer.status is not None:
+        status = printer.status
+    return Reply(status, printer._out.getvalue(), printer._err.getvalue(),  # type: ignore
+                 tuple(events))
 
 
-async def ask(stage: Stage, *words: str, **options: Any) -> Reply:
-    """One request, as the command makes it: a verb, names, and options of ``encode``."""
-    return await raw(stage, encode(*words, **options))
+async def ask(stage: Stage, *words: str, rc: bool = False, json: bool = False,
+              terminal: bool = False, **request: Any) -> Reply:
+    """One request, as the command makes it: a verb, names, and options of ``encode``.
+
+    Told that this service is ending, it asks the next one.
+    """
+    for _ in range(1000):
+        reply = await raw(stage, encode(*words, **request), Printer(
+            words[0], out=io.StringIO(), err=io.StringIO(), rc=rc, json=json, terminal=terminal))
+        if not reply.again:
+            return reply
+        while not listening(stage):
+            await asyncio.sleep(0.05)
+    raise AssertionError("every service is ending")
+
+
+def listening(stage: Stage) -> bool:
+    """Whether somebody accepts connections on the control socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(stage.kernel.path(wire.SOCKET))
+        except OSError:
+            return False
+    return True
 
 
 async def connect(stage: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -90,13 +129,13 @@ async def connect(stage: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWri
     raise ConnectionRefusedError("nobody serves")
 
 
-async def raw(stage: Stage, octets: bytes) -> Reply:
-    """Whatever octets, and what comes back."""
+async def raw(stage: Stage, octets: bytes, printer: Printer | None = None) -> Reply:
+    """Whatever octets, and what comes back.  The status is -1 without an end."""
     reader, writer = await connect(stage)
     writer.write(octets)
     writer.write_eof()
     try:
-        return decode(await reader.read(-1))
+        return decode(await reader.read(-1), printer)
     except ConnectionResetError:
         return Reply(-1, "", "")
     finally:
@@ -113,7 +152,7 @@ async def ask_and_die(stage: Stage, *words: str, **options: Any) -> None:
 
 async def rows(stage: Stage, *names: str) -> dict[str, dict[str, Any]]:
     """What status says, by name."""
-    reply = await ask(stage, "status", *names, as_json=True)
+    reply = await ask(stage, "status", *names, json=True)
     assert reply.status == 0, reply
     return {row["name"]: row for row in json.loads(reply.out)}
 
@@ -161,17 +200,17 @@ class Host:
     """The stage, and services that come and go on it."""
 
     stage: Stage
-    service: Service | None = None
+    service: Daemon | None = None
     #: What the services of this host have run, in order.
     ran: list[Ran] = field(default_factory=list)
     serving_task: asyncio.Task[bool] | None = None
 
     def new_service(self, kernel: Any = None, processes: Any = None,
-                    reader: Reader | None = None) -> Service:
+                    reader: Reader | None = None) -> Daemon:
         """A new process."""
-        return Service(kernel or self.stage.kernel,
-                       Recording(processes or SimulatedProcesses(self.stage.kernel), self.ran),
-                       logging.getLogger("test"), reader=reader or StageReader(self.stage))
+        return Daemon(kernel or self.stage.kernel,
+                      Recording(processes or SimulatedProcesses(self.stage.kernel), self.ran),
+                      logging.getLogger("test"), reader=reader or StageReader(self.stage))
 
     @property
     def control(self) -> Path:
@@ -180,7 +219,7 @@ class Host:
 
     @asynccontextmanager
     async def serving(self, kernel: Any = None, processes: Any = None,
-                      reader: Reader | None = None) -> AsyncIterator[Service]:
+                      reader: Reader | None = None) -> AsyncIterator[Daemon]:
         """A service that serves within the block."""
         service = self.new_service(kernel, processes, reader)
         self.serving_task = task = asyncio.create_task(service.run())
@@ -197,12 +236,7 @@ class Host:
 
     def listening(self) -> bool:
         """Whether somebody accepts connections on the control socket."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            try:
-                connection.connect(os.fspath(self.control))
-            except OSError:
-                return False
-        return True
+        return listening(self.stage)
 
     async def until_it_ends(self, seconds: float = 5) -> None:
         """Wait for the end of the service."""

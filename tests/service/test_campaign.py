@@ -17,11 +17,11 @@ from tests.engine.stage import OTHER, PARENT, ROOT, Stage
 from tests.lib.faulty import Faults, Killed, When
 from tests.lib.snapshot import difference
 from vimage import journal
-from vimage.commands.output import Terminal
+from vimage.commands.output import Printer
 from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
-from vimage.service.reload import Reload
+from vimage.reload import Reload
 
 SEED = 238326
 RUNS = int(os.environ.get("VIMAGE_CAMPAIGN", "3000"))
@@ -112,7 +112,7 @@ class Campaign:
         async def play() -> None:
             await session.recover()
             if verb == "reload":
-                await Reload(session, self.stage.loaded, NAMES).apply(Terminal())
+                await Reload(session, self.stage.loaded, NAMES).apply(Printer("reload"))
             else:
                 await getattr(session, verb)(self.stage.loaded, names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import random
 from pathlib import Path
 
@@ -16,22 +17,30 @@ from vimage.service.server import parse
 SEED = 20260727
 CASES = 100_000
 
-WORDS = [b"start", b"stop", b"status", b"reload", b"restart", b"reexec", b"end", b"a", b"b",
-         b"\0", b"1", b"0", b"-f", b"/etc/rc.conf", b"../..", b"\xff\xfe", b"", b"a" * 300,
-         b"t", b"r", b"j", b"d", b"%s", b"{}", b"\n", b"'", b'"', b"$(reboot)", b";"]
+WORDS = ["start", "stop", "status", "reload", "restart", "reexec", "a", "b", "\0", "-f", "../..",
+         "\udcff", "", "a" * 300, "%s", "{}", "\n", "'", '"', "$(reboot)", ";", 1, None, [], {}]
+FILES = [None, "/etc/rc.conf", "relative", "", 3]
+OPTIONS = [{}, {"shutdown": True}, {"service_only": False}, {"x": 1}, [], None, "shutdown"]
 
 
 def _body(random_: random.Random) -> bytes:
     """A request that may be right, nearly right, or noise."""
-    kind = random_.randrange(4)
+    kind = random_.randrange(5)
     if kind == 0:
         return random_.randbytes(random_.randrange(64))
-    words = [random_.choice(WORDS) for _ in range(random_.randrange(8))]
+    request = {"version": random_.choice([2, 2, 2, 1, 3, "2", None]),
+               "verb": random_.choice(WORDS),
+               "names": random_.choices(WORDS, k=random_.randrange(4)),
+               "file": random_.choice(FILES), "options": random_.choice(OPTIONS)}
+    for name in random_.sample(sorted(request), random_.choice([0, 0, 1, 2])):
+        del request[name]
     if kind == 1:
-        return b"\0".join(words)
-    body = bytearray(b"\0".join([b"1", b"", b"", *words]))
-    if kind == 2 and body:
+        return "\0".join(["1", "", "", *map(str, request.values())]).encode("utf-8", "replace")
+    body = bytearray(json.dumps(request).encode())
+    if kind == 2:
         body[random_.randrange(len(body))] = random_.randrange(256)
+    elif kind == 3:
+        body = body.replace(b'"names": [', b'"names": ' + b"[" * random_.randrange(3000))
     return bytes(body)
 
 
@@ -46,7 +55,8 @@ def test_bodies_are_parsed_or_refused_in_words() -> None:
             assert str(error)
             refused += 1
         else:
-            assert isinstance(request.verb, str)
+            assert isinstance(request.verb, str) and request.verb
+            assert all(isinstance(name, str) for name in request.names)
     assert 0 < refused < CASES
 
 
@@ -64,7 +74,7 @@ def _frame(random_: random.Random) -> bytes:
 
 
 #: What must not be asked for at random: it ends the service or its vimages, rightly.
-_ENDING = (b"stop", b"end", b"reexec", b"restart")
+_ENDING = (b"stop", b"reexec", b"restart")
 
 
 def test_the_service_answers_every_frame_and_goes_on(host: Host) -> None:

@@ -6,13 +6,15 @@ A check that outlived its jail would run on the host, or in a jail that has its 
 from __future__ import annotations
 
 import asyncio
-import logging
+import errno
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows, state
+from vimage.kernel.simulated import SimulatedProcesses
 
 CHECK = "/bin/check"  # what health runs
 EVERY = 30  # seconds between two checks
@@ -350,24 +352,24 @@ def test_healthy_again(checked: Host) -> None:
     checked.play(play)
 
 
-def test_checks_survive_a_helper_that_dies(checked: Host, caplog: pytest.LogCaptureFixture
-                                           ) -> None:
+def test_checks_survive_a_helper_that_dies(checked: Host) -> None:
     """The process that starts commands dies, a new one is made; checks go on."""
+    class Dying(SimulatedProcesses):
+        broken = False
+
+        async def start(self, command: Any) -> Any:
+            if self.broken and CHECK in " ".join(command.argv):
+                raise ChildProcessError(errno.ECHILD, "the helper has ended")
+            return await super().start(command)
+
+    processes = Dying(checked.stage.kernel)
+
     async def play() -> None:
-        async with checked.serving() as service:
+        async with checked.serving(processes=processes):
             await ask(checked.stage, "start")
-            processes = service.session.engine.tools.processes
-            start, broken = processes.wrapped.start, True
-
-            async def dying(command: object) -> object:
-                if broken and CHECK in " ".join(command.argv):  # type: ignore[attr-defined]
-                    raise ChildProcessError(32, "the helper has ended")
-                return await start(command)
-
-            processes.wrapped.start = dying
+            processes.broken = True
             await asyncio.sleep(EVERY + 1)
-            broken = False
+            processes.broken = False
             assert await checks_in(checked, 10 * EVERY) == [checked.jid("b")] * 10
 
-    with caplog.at_level(logging.INFO):
-        checked.play(play)
+    checked.play(play)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, Reply, ask
+from vimage.kernel import JailId
 from vimage.service.watch import RAREST, SHARE, TICK
 
 
@@ -38,7 +39,7 @@ def test_start_status_stop(host: Host) -> None:
 def test_for_rc(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", flags="r")
+            reply = await ask(host.stage, "start", rc=True)
             assert (reply.status, reply.out) in ((0, "Starting vimages: a b.\n"),
                                                  (0, "Starting vimages: b a.\n"))
 
@@ -48,7 +49,7 @@ def test_for_rc(host: Host) -> None:
 def test_progress_on_a_terminal(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", flags="t")
+            reply = await ask(host.stage, "start", terminal=True)
             assert reply.out.startswith("[1/2] ")
 
     host.play(play)
@@ -211,7 +212,7 @@ def test_one_that_hangs_holds_up_nobody(host: Host) -> None:
             begun = asyncio.get_running_loop().time()
             hanging = asyncio.create_task(ask(host.stage, "start"))
             while not any(jail for jail in host.stage.kernel.jail_list()
-                          if host.stage.kernel.jail_get(jail).name == "b"):
+                          if host.stage.kernel.jail_get(JailId(jail)).name == "b"):
                 await asyncio.sleep(0.01)
             status = await ask(host.stage, "status", "b")
             assert "ready" in status.out
@@ -241,7 +242,7 @@ def test_a_client_that_goes_away_harms_nothing(host: Host) -> None:
             _, writer = await asyncio.open_unix_connection(service.server.path)
             from vimage.service import wire
 
-            writer.write(wire.request("", "", ["start"]))
+            writer.write(wire.request("start"))
             await writer.drain()
             writer.transport.abort()
             while len([r for r in service.session.journal.records.values()

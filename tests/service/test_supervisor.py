@@ -28,12 +28,12 @@ PR_SET_CHILD_SUBREAPER = 36
 SERVICE = """
 import asyncio, logging, sys
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
-from vimage.service.daemon import Service
+from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
 kernel = SimulatedKernel.open(sys.argv[1])
 async def live():
-    service = Service(kernel, SimulatedProcesses(kernel), logging.getLogger("service"),
-                      reader=Reader(kernel, None, sys.argv[2]), supervised=True)
+    service = Daemon(kernel, SimulatedProcesses(kernel), logging.getLogger("service"),
+                     reader=Reader(kernel, None, sys.argv[2]), supervised=True)
     return await service.run()
 asyncio.run(live())
 """

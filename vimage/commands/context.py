@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vimage.commands.output import Printer
 from vimage.configuration.load import Loaded, load
 from vimage.journal import Journal
 from vimage.kernel import Kernel, Processes
@@ -92,13 +93,15 @@ class Context:
         """Whether this process acts itself, with no service running or to be started."""
         return self.simulate or self.without_service
 
-    def asked(self) -> tuple[str, str]:
-        """Flags and file of a request to the service.  Raises VimageError("not_freebsd")."""
+    def asked(self) -> str | None:
+        """The file of a request to the service.  Raises VimageError("not_freebsd")."""
         if not sys.platform.startswith("freebsd"):
             raise VimageError("not_freebsd", system=os.uname().sysname)
-        flags = "".join(letter for letter, on in (
-            ("t", sys.stdout.isatty()), ("r", self.rc), ("j", self.json)) if on)
-        return flags, os.path.abspath(self.file) if self.file else ""
+        return os.path.abspath(self.file) if self.file else None
+
+    def printer(self, verb: str) -> Printer:
+        """What shows the events of a verb."""
+        return Printer(verb, rc=self.rc, json=self.json)
 
     @property
     def privileged(self) -> bool:
@@ -114,10 +117,10 @@ class Context:
         return open_journal(self.kernel)
 
     @contextlib.contextmanager
-    def session(self, parallel: int) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
         """Be the one who acts.  Raises VimageError: state_busy, state_unwritable."""
         session = open_session(self.kernel, self.processes, self.log,
-                               privileged=self.privileged, parallel=parallel)
+                               privileged=self.privileged)
         try:
             yield session
         finally:

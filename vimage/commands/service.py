@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from vimage import check
@@ -34,7 +36,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
-    from vimage.service.daemon import Service, execute_again
+    from vimage.service.daemon import Daemon, execute_again, open_daemon
     from vimage.service.logs import to_syslog
     from vimage.service.reading import Reader
 
@@ -47,15 +49,17 @@ def serve(context: Context, *, supervised: bool) -> int:
     check.load_modules(kernel)
     processes = context.processes
 
+    supervisor = os.getppid() if supervised else None
+
     async def live() -> bool:
         # On a simulated host only the shell that reads rc.conf is real.
         reader = Reader(kernel, None if context.simulate else processes, context.file)
-        service = Service(kernel, processes, context.log, reader=reader,
-                          supervised=supervised)
-        return await service.run()
+        daemon = await open_daemon(lambda: Daemon(kernel, processes, context.log, reader=reader,
+                                                  supervisor=supervisor))
+        return await daemon.run()
 
     again = asyncio.run(live())
     processes.close()
     if again:
-        execute_again()
+        execute_again(sys.orig_argv[1:])
     return 0

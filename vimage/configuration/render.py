@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from enum import Enum
-from types import MappingProxyType
 from typing import Any
 
 from vimage.configuration import names, variables
@@ -77,22 +75,8 @@ def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, An
 
 
 def as_dict(vimage: Vimage) -> dict[str, Any]:
-    """A vimage as JSON has it: the fields of `Vimage`."""
-    return {name: _plain(value) for name, value in vimage._asdict().items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str | bool | int | float) or value is None:
-        return value
-    if isinstance(value, Link):
-        return {name: _plain(each) for name, each in value._asdict().items()}
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict | MappingProxyType):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return value
+    """``vimage.to_dict()``, for those who do not call it yet."""
+    return vimage.to_dict()
 
 
 def _parts(vimage: Vimage) -> dict[str, str]:

@@ -39,7 +39,8 @@ class Scope(Enum):
 class Apply(Enum):
     """When a changed value takes effect."""
 
-    LIVE = "live"  # with reload
+    LIVE = "live"  # with reload, which acts on the running vimage
+    NOTED = "noted"  # with reload: only the service itself looks at the value
     RESTART = "restart"  # when the vimage is started again
 
 
@@ -52,11 +53,17 @@ class Variable(NamedTuple):
     default: str  # as documented; "" is none
     meaning: str
     apply: Apply = Apply.RESTART
+    field: str = ""  # of the model, where its name is not that of the part
 
     @property
     def form(self) -> str:
         """The name as documented: ``vimage_NAME_rootdir``, ``vimage_NAME_macN``."""
         return self.scope.value.format(part=self.part)
+
+    @property
+    def model_field(self) -> str:
+        """The field of the model that holds its value."""
+        return self.field or self.part
 
 
 # -- types --------------------------------------------------------------------------------
@@ -472,7 +479,7 @@ RESTART = choice("no", "on-failure")
 # -- the table ------------------------------------------------------------------------------
 
 _V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.HOOK, Scope.BRIDGE, Scope.GLOBAL
-_LIVE = Apply.LIVE
+_LIVE, _NOTED, _RESTART = Apply.LIVE, Apply.NOTED, Apply.RESTART
 
 _HOOK_MEANING = {
     "exec_prepare": "before anything else is done",
@@ -494,8 +501,8 @@ TABLE: tuple[Variable, ...] = (
     Variable("mac_seed", _G, TEXT, "kern.hostuuid", "what MAC addresses are derived from"),
     Variable("bridge_list", _G, BRIDGES, "",
              "host-only bridges: each an ng_bridge(4) with one interface of its name on the host",
-             _LIVE),
-    Variable("addr", _B, ADDRESSES, "", "addresses of the host on this bridge"),
+             _LIVE, field="bridges"),
+    Variable("addr", _B, ADDRESSES, "", "addresses of the host on this bridge", field="addresses"),
     Variable("mac", _B, MAC, "derived", "MAC address of the host on this bridge"),
     Variable("rootdir", _V, PATH, "required",
              "root directory of the jail; several vimages may share one, / included"),
@@ -503,15 +510,16 @@ TABLE: tuple[Variable, ...] = (
     Variable("bridges", _V, PARENTS, "",
              "interfaces of the host, or host-only bridges, to bridge to: one new ngN_NAME each, "
              "N counting from 0 through the list. Before a name, = copies the parent's MAC "
-             "address and ! keeps the kernel's. - holds a place", _LIVE),
+             "address and ! keeps the kernel's. - holds a place", _LIVE, field="links"),
     Variable("vnets", _V, INTERFACES, "", "whole interfaces to move in, and back out"),
     Variable("mac", _L, MAC, "derived", "MAC address of ngN_NAME", _LIVE),
     Variable("addr", _L, ADDRESSES, "",
-             "addresses that the host sets on ngN_NAME inside the vimage", _LIVE),
+             "addresses that the host sets on ngN_NAME inside the vimage", _LIVE,
+             field="addresses"),
     Variable("defaultrouter", _V, ROUTER4, "", "IPv4 default route that the host sets inside"),
     Variable("defaultrouter6", _V, ROUTER6, "", "IPv6 default route that the host sets inside"),
     Variable("depend", _V, VIMAGES, "",
-             "vimages that must be ready first, and are stopped after this one", _LIVE),
+             "vimages that must be ready first, and are stopped after this one", _NOTED),
     Variable("boot", _V, BOOT, "network",
              "network: bring up lo0, the interfaces and routing as the jail's rc.conf says; "
              "full: /bin/sh /etc/rc; none: nothing"),
@@ -523,22 +531,23 @@ TABLE: tuple[Variable, ...] = (
     Variable("afterstart_services", _V, SERVICES, "",
              "rc.d scripts of the jail, started in order with onestart, stopped in reverse with "
              "onestop", _LIVE),
-    *(Variable(hook, _H, SHELL, "", f"commands of the host's /bin/sh, {_HOOK_MEANING[hook]}")
+    *(Variable(hook, _H, SHELL, "", f"commands of the host's /bin/sh, {_HOOK_MEANING[hook]}",
+             field="hooks")
       for hook in HOST_HOOKS),
     Variable("exec_afterstart", _H, SHELL, "",
              "commands of the jail's /bin/sh, after the boot command"),
     Variable("start_timeout", _V, SECONDS, "60",
              "how long each command of the start may take; then it is ended, and the start "
-             "has failed", _LIVE),
+             "has failed", _NOTED),
     Variable("stop_timeout", _V, SECONDS, "30",
              "how long each command of the stop, and the jail's processes, may take; then they "
              "are ended"),
-    Variable("health", _V, SHELL, "", "command in the jail; exit status 0 is healthy", _LIVE),
+    Variable("health", _V, SHELL, "", "command in the jail; exit status 0 is healthy", _NOTED),
     Variable("health_interval", _V, SECONDS, "30", "time from one run of health to the next",
-             _LIVE),
-    Variable("health_timeout", _V, SECONDS, "10", "how long health may take", _LIVE),
+             _NOTED),
+    Variable("health_timeout", _V, SECONDS, "10", "how long health may take", _NOTED),
     Variable("restart", _V, RESTART, "no",
-             "whether a vimage that failed is started again, with growing delay", _LIVE),
+             "whether a vimage that failed is started again, with growing delay", _NOTED),
     Variable("consolelog", _V, PATH, "/var/log/vimage_NAME_console.log",
              "file for the output of everything that is run in the jail"),
     Variable("fstab", _V, PATH, "/etc/fstab.NAME",
@@ -549,14 +558,19 @@ TABLE: tuple[Variable, ...] = (
              "devfs(8) ruleset of that mount and of the jail; 5 is devfsrules_jail_vnet"),
     Variable("fdescfs_enable", _V, YES_NO, "NO", "mount fdescfs(5) on /dev/fd of the jail"),
     Variable("procfs_enable", _V, YES_NO, "NO", "mount procfs(5) on /proc of the jail"),
-    Variable("mount_enable", _V, YES_NO, "NO", "allow.mount: the jail may mount file systems"),
+    Variable("mount_enable", _V, YES_NO, "NO", "allow.mount: the jail may mount file systems",
+             field="parameters"),
     Variable("set_hostname_allow", _V, YES_NO, "NO",
-             "allow.set_hostname: the jail may change its host name"),
-    Variable("sysvipc_allow", _V, YES_NO, "NO", "allow.sysvipc: the jail may use System V IPC"),
+             "allow.set_hostname: the jail may change its host name", field="parameters"),
+    Variable("sysvipc_allow", _V, YES_NO, "NO", "allow.sysvipc: the jail may use System V IPC",
+             field="parameters"),
     Variable("enforce_statfs", _V, integer(0, 2), "2",
-             "how much of the mounted file systems the jail sees; 2 is the least"),
-    Variable("osrelease", _V, OSRELEASE, "of the host", "kern.osrelease in the jail"),
-    Variable("osreldate", _V, integer(1, 2**31 - 1), "of the host", "kern.osreldate in the jail"),
+             "how much of the mounted file systems the jail sees; 2 is the least",
+             field="parameters"),
+    Variable("osrelease", _V, OSRELEASE, "of the host", "kern.osrelease in the jail",
+             field="parameters"),
+    Variable("osreldate", _V, integer(1, 2**31 - 1), "of the host", "kern.osreldate in the jail",
+             field="parameters"),
     Variable("securelevel", _V, integer(-1, 3), "",
              "securelevel of the jail, set after the boot command"),
     Variable("parameters", _V, PARAMETERS, "", "further parameters of jail_set(2)"),

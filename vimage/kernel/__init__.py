@@ -22,7 +22,25 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
+
+
+class JailId(int):
+    """The number of a jail (jid).
+
+    The host has none.  Several system calls take 0 for the host, so 0 must never stand
+    where a jail is meant: the constructor raises ValueError for it.
+    """
+
+    __slots__ = ()
+    MAX = 0x7fffffff
+
+    def __new__(cls, number: int) -> Self:
+        if isinstance(number, bool) or not isinstance(number, int) \
+                or not 1 <= number <= cls.MAX:
+            raise ValueError(f"not a jail id: {number!r}")
+        return super().__new__(cls, number)
 
 
 class JailError(OSError):
@@ -109,7 +127,7 @@ class Interface(NamedTuple):
 class Jail(NamedTuple):
     """One jail, living or dying (jail_get(2))."""
 
-    jid: int
+    jid: JailId
     name: str
     path: str
     hostname: str
@@ -197,7 +215,7 @@ class Events(Protocol):
     def watch_process(self, pid: int) -> None:
         """EVFILT_PROC, NOTE_EXIT: once.  Errors: ESRCH no such process."""
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
         """EVFILT_JAIL where the kernel has it (15 and newer); nothing elsewhere."""
 
     def read(self) -> list[tuple[str, int]]:
@@ -337,27 +355,30 @@ class Kernel(Protocol):
         Errors: ENXIO no such interface; EINVAL a capability the hardware lacks.
         """
 
-    def if_vmove(self, name: str, jid: int) -> None:
+    def if_vmove(self, name: str, jail: JailId) -> None:
         """SIOCSIFVNET: move an interface of the host into the VNET of a jail.
 
         Errors: ENXIO no such interface or jail; EEXIST the jail has one of that name, or
         no VNET of its own.
         """
 
-    def if_reclaim(self, name: str, jid: int) -> None:
+    def if_reclaim(self, name: str, jail: JailId) -> None:
         """SIOCSIFRVNET: move interface ``name`` of the jail back to the host.
 
         Errors: ENXIO no such interface there, or no such jail; EEXIST the host has one
         of that name.
         """
 
-    def vnet(self, jid: int) -> Vnet:
-        """Sockets in the VNET of a jail; 0 is the host.  Errors: ENOENT no such jail."""
+    def host_vnet(self) -> Vnet:
+        """Sockets in the VNET of the host."""
+
+    def vnet(self, jail: JailId) -> Vnet:
+        """Sockets in the VNET of a jail.  Errors: ENOENT no such jail."""
 
     # -- jails ------------------------------------------------------------------------
 
-    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
-        """jail_set(2) with JAIL_CREATE; returns the jid.  ``True``/``False`` switch a
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> JailId:
+        """jail_set(2) with JAIL_CREATE.  ``True``/``False`` switch a
         boolean parameter (``False`` is ``noNAME``), text is converted to the parameter's
         type (sysctl security.jail.param).  ``vnet`` is given as the text "new".
 
@@ -365,11 +386,12 @@ class Kernel(Protocol):
         ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value.
         """
 
-    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
+    def jail_update(self, jail: JailId,
+                    parameters: Mapping[str, str | int | bool | None]) -> None:
         """jail_set(2) with JAIL_UPDATE.  Errors (JailError): ENOENT no such jail; EINVAL
         as in ``jail_create``; EPERM a securelevel lower than the host's."""
 
-    def jail_get(self, jail: int | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> Jail:
         """The jail of that jid or name, also one that is dying (JAIL_DYING).  A living
         jail is preferred to a dying one of the same name.
 
@@ -377,13 +399,14 @@ class Kernel(Protocol):
         """
 
     def jail_list(self) -> Set[int]:
-        """The jids of every living jail (sysctl security.jail.list)."""
+        """The jids of every living jail (sysctl security.jail.list): plain numbers, since this
+        is asked again and again, with up to a thousand of them."""
 
-    def jail_remove(self, jid: int) -> None:
+    def jail_remove(self, jail: JailId) -> None:
         """jail_remove(2): its processes get SIGKILL; interfaces come back when the
         VNET is freed.  Errors: ENOENT no such jail."""
 
-    def jail_clear(self, jid: int, signal: int) -> Hold | None:
+    def jail_clear(self, jail: JailId, signal: int) -> Hold | None:
         """Send a signal (0: only look) to every process of the jail, from inside it
         (kill(2) with -1); None when there was one.  Where there is none, drop every TCP
         connection of its VNET (sysctl net.inet.tcp.drop) and hold the VNET: whoever removes
@@ -391,7 +414,7 @@ class Kernel(Protocol):
 
         Errors: ENOENT no such jail, or a dying one: nothing enters it."""
 
-    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
+    def jail_cpus(self, jail: JailId, cpus: frozenset[int]) -> None:
         """Run the jail's processes on these CPUs only (cpuset_setaffinity(2),
         CPU_WHICH_JAIL).  Errors: ENOENT no such jail; EINVAL a CPU that is not there."""
 
@@ -452,9 +475,12 @@ class Kernel(Protocol):
     def ng_ids(self) -> Set[int]:
         """The ids of all nodes (NGM_LISTNODES)."""
 
-    def peer(self, socket: int) -> tuple[int, int]:
-        """(uid, jid) of the process at the other end of a connected unix socket
-        (LOCAL_PEERCRED; the jail is that of its pid, -1 when it has ended)."""
+    def peer(self, socket: int) -> tuple[int, JailId | None]:
+        """(uid, jail) of the process at the other end of a connected unix socket
+        (LOCAL_PEERCRED; the jail is that of its pid, see ``jail_of``).
+
+        Errors: ESRCH that process has ended, so that its jail is not known.
+        """
 
     # -- processes ---------------------------------------------------------------------
 
@@ -465,24 +491,47 @@ class Kernel(Protocol):
         """Signal the process group that this process leads (killpg(2)), after a look at
         its start time.  Errors: ESRCH no such process, or another one has its pid."""
 
-    def jail_of(self, pid: int) -> int:
-        """The jid of a process, 0 for the host.  Errors: ESRCH no such process."""
+    def jail_of(self, pid: int) -> JailId | None:
+        """The jail of a process; None where it is that of this process, which is the host.
+
+        Errors: ESRCH no such process.
+        """
 
 
-class Command(NamedTuple):
-    """A command to run, on the host or in a jail.
+@dataclass(frozen=True, slots=True)
+class HostCommand:
+    """A command to run on the host.
 
     stdin is /dev/null; the environment is exactly ``environment``; a session and
-    process group of its own; no descriptor but 0, 1 and 2.  In a jail: tracing
-    forbidden until the exec (procctl(2), PROC_TRACE_CTL_DISABLE), symbols resolved
-    before the fork, then jail_attach(2) and execve(2) with nothing in between.
+    process group of its own; no descriptor but 0, 1 and 2.
     """
 
     argv: Sequence[str]
-    jid: int = 0  # 0: on the host
     output: int | None = None  # descriptor for stdout and stderr; None: /dev/null
     environment: Mapping[str, str] | None = None  # None: the clean default
     directory: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class JailCommand:
+    """A command to run in a jail, with what a ``HostCommand`` has.
+
+    Tracing is forbidden until the exec (procctl(2), PROC_TRACE_CTL_DISABLE), symbols are
+    resolved before the fork, then come jail_attach(2) and execve(2) with nothing in between.
+    """
+
+    jail: JailId
+    argv: Sequence[str]
+    output: int | None = None
+    environment: Mapping[str, str] | None = None
+    directory: str = "/"  # in the jail
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.jail, JailId):
+            raise TypeError(f"a JailCommand needs a JailId, not {self.jail!r}")
+
+
+Command = HostCommand | JailCommand
 
 
 class Process(Protocol):

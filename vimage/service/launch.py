@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from vimage.commands.output import Printer
+
 #: Seconds that the service may take until it answers.
 PATIENCE = 30.0
 
@@ -24,7 +26,7 @@ PAUSE = 0.02
 SUPERVISOR = "/usr/sbin/daemon"
 
 
-def and_ask(flags: str, file: str, words: list[str]) -> int:
+def and_ask(request: bytes, file: "str | None", printer: "Printer") -> int:
     """Start the service, then ask it; returns the exit status."""
     directory = os.path.dirname(wire.SOCKET)
     if os.geteuid() != 0:
@@ -39,7 +41,7 @@ def and_ask(flags: str, file: str, words: list[str]) -> int:
           "service", "--supervised", *(("-f", file) if file else ())])
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        status = client.ask(flags, file, words)
+        status = client.ask(request, printer)
         if status is not None:
             return status
         time.sleep(PAUSE)

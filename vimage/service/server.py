@@ -10,12 +10,14 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from vimage import events
+from vimage.events import Event, Sink
 from vimage.service import wire
 
 #: Seconds a client may take to send its request.
 PATIENCE = 10.0
 
-#: Bytes that may wait for a client that does not read; then it is left behind.
+#: Bytes that may wait for a client that does not read; then the client is left behind.
 BACKLOG = 4 * 1024 * 1024
 
 
@@ -23,62 +25,85 @@ class Request(NamedTuple):
     """What a client asks for."""
 
     verb: str
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
     file: str | None = None
-    terminal: bool = False
-    rc: bool = False
-    json: bool = False
-    shutdown: bool = False
+    options: frozenset[str] = frozenset()  # those that are set
+
+
+class Again(Exception):
+    """This service is ending: the request is for the next one, which the client asks then."""
+
+
+class OldVersion(ValueError):
+    """The client speaks version 1."""
 
 
 def parse(body: bytes) -> Request:
-    """The body of a request frame.  Raises ValueError with words for the client."""
+    """The body of a request frame.  Raises ValueError with a text for the client."""
+    if wire.is_request_1(body):
+        raise OldVersion("the service has been upgraded; run the installed version of vimage")
     try:
-        version, flags, file, *arguments = body.decode("utf-8").split("\0")
-    except (UnicodeDecodeError, ValueError):
-        raise ValueError("this is no request") from None
+        found = wire.object_of(body)
+    except ValueError:
+        raise ValueError("not a request") from None
+    version = found.get("version")
     if version != wire.VERSION:
-        raise ValueError(f"the service speaks version {wire.VERSION}, not {version[:16]!r}")
-    if not arguments:
+        raise ValueError(f"the service speaks version {wire.VERSION}, not {version!r:.16}; "
+                         "service vimage reexec puts the installed version in place")
+    verb, names, file = found.get("verb"), found.get("names", []), found.get("file")
+    options = found.get("options", {})
+    if not isinstance(verb, str) or not verb:
         raise ValueError("no verb")
-    if file and not file.startswith("/"):
-        raise ValueError("the file must be an absolute path")
-    return Request(arguments[0], tuple(dict.fromkeys(arguments[1:])), file or None,
-                   "t" in flags, "r" in flags, "j" in flags, "d" in flags)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names are not a list of texts")
+    if file is not None and not (isinstance(file, str) and file.startswith("/")):
+        raise ValueError("the file is not an absolute path")
+    if not isinstance(options, dict) or not all(isinstance(on, bool) for on in options.values()):
+        raise ValueError("an option is neither true nor false")
+    return Request(verb, tuple(dict.fromkeys(names)), file,
+                   frozenset(name for name, on in options.items() if on))
 
 
-class Client:
-    """One connection, as a sink for output."""
+class ClientSink:
+    """The events of one request, on their way to the client.
 
-    def __init__(self, writer: asyncio.StreamWriter, terminal: bool = False) -> None:
+    When the client dies, or does not read, ``gone`` is set and the rest is dropped.  Whatever
+    the client has asked for goes on.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
-        self.terminal = terminal
+        self._dropped = False
 
-    def out(self, text: str) -> None:
-        self._send(b"o", text)
+    @property
+    def gone(self) -> bool:
+        """Whether nobody is there to read."""
+        return self._dropped or self._writer.is_closing()
 
-    def err(self, text: str) -> None:
-        self._send(b"e", text)
+    def send(self, event: Event) -> None:
+        """Send one event.  Never raises, and never waits."""
+        self.send_frames(wire.event(event))
 
-    def exit(self, status: int) -> None:
-        """The last frame."""
-        self._send(b"x", str(status))
-
-    def _send(self, kind: bytes, text: str) -> None:
-        if self._writer.is_closing():
+    def send_frames(self, frames: bytes) -> None:
+        """Send what is encoded already."""
+        if self.gone:
             return
         if self._writer.transport.get_write_buffer_size() > BACKLOG:
+            self._dropped = True
             self._writer.transport.abort()
             return
-        self._writer.write(wire.frame(kind, text.encode("utf-8", "replace")))
+        self._writer.write(frames)
 
 
-Handler = Callable[[Request, Client], Awaitable[int]]
+Handler = Callable[[Request, Sink], Awaitable[int]]
 Allowed = Callable[[socket.socket], bool]
 
 
 class Server:
-    """Accepts clients and hands their requests to ``handle``."""
+    """Accepts clients and hands their requests to ``handle``.
+
+    ``handle`` returns the exit status, or raises Again.
+    """
 
     def __init__(self, path: str, handle: Handler, allowed: Allowed,
                  log: logging.Logger) -> None:
@@ -88,6 +113,7 @@ class Server:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._closing = False
 
     async def open(self) -> None:
         """Listen.  The socket appears under its name only when it is ready, mode 0600."""
@@ -105,11 +131,12 @@ class Server:
         os.rename(temporary, self.path)
 
     async def close(self, patience: float | None) -> None:
-        """Stop listening; let those who are being answered finish.
+        """Stop listening; let the requests under way finish.
 
-        Who takes longer than ``patience`` seconds is cut short, and what was begun for them
-        undone.  None: as long as it takes.
+        A request that takes longer than ``patience`` seconds is cancelled.  None: as long as
+        it takes.  Who is connected and has not asked yet is sent to the next service.
         """
+        self._closing = True
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         if self._server is not None:
@@ -125,11 +152,11 @@ class Server:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, ClientSink(writer), writer.get_extra_info("socket"))
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             pass  # the client has gone
         except Exception:
-            self._log.exception("a request failed")
+            self._log.exception("a connection failed")
         finally:
             self._tasks.discard(task)
             with contextlib.suppress(ConnectionError, TimeoutError):
@@ -137,33 +164,49 @@ class Server:
                     await writer.drain()
             writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = Client(writer)
-        if not self._allowed(writer.get_extra_info("socket")):
-            client.err("vimage: only root of the host may speak to the service\n")
-            client.exit(2)
+    async def _serve(self, reader: asyncio.StreamReader, client: ClientSink,
+                     connection: socket.socket) -> None:
+        if not self._allowed(connection):
+            client.send(refusal("only root of the host may speak to the service"))
+            client.send(events.end(2))
             return
         try:
             request = parse(await self._read(reader))
-        except ValueError as error:
-            client.err(f"vimage: the service: {error}\n")
-            client.exit(2)
+        except OldVersion as error:
+            client.send_frames(wire.refusal_1(f"vimage: {error}\n"))
             return
-        client.terminal = request.terminal
+        except ValueError as error:
+            client.send(refusal(f"the service: {error}"))
+            client.send(events.end(2))
+            return
+        if self._closing:
+            client.send(events.again())
+            return
+        client.send(await self._answer(request, client))
+
+    async def _answer(self, request: Request, client: ClientSink) -> Event:
+        """Carry out a request; returns the last event."""
         try:
-            status = await self._handle(request, client)
+            return events.end(await self._handle(request, client))
+        except Again:
+            return events.again()
         except Exception:
             self._log.exception("%s failed", request.verb)
-            client.err("vimage: the service: an internal error; its log has the details\n")
-            status = 1
-        client.exit(status)
+            client.send(refusal("the service: an internal error; see its log"))
+            return events.end(1)
 
     async def _read(self, reader: asyncio.StreamReader) -> bytes:
         async with asyncio.timeout(PATIENCE):
             header = await reader.readexactly(wire.HEADER)
             length = int.from_bytes(header[1:], "big")
-            if header[:1] != b"q":
-                raise ValueError("this is no request")
+            if header[:1] != wire.REQUEST:
+                raise ValueError("not a request")
             if length > wire.LONGEST:
                 raise ValueError(f"a request has at most {wire.LONGEST} bytes")
             return await reader.readexactly(length)
+
+
+def refusal(text: str) -> Event:
+    """A problem of the connection itself, which has no place in the table of messages."""
+    return {"event": "problem", "problem": {"key": "", "vimage": None, "text": text,
+                                            "warning": False}}

@@ -15,16 +15,17 @@ import termios
 import tty
 from collections.abc import Mapping, Sequence
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import enter, libc
 
 
-def console(jid: int, argv: Sequence[str], environment: Mapping[str, str]) -> int:
+def console(jail: JailId, argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a program on a new terminal, joined to the standard streams until it ends.
 
     For a process with one thread.  Returns its exit status: 0..255, or 128 + signal; 126
     or 127 with a line on stderr when it could not be run.
     """
-    program = enter.Program(jid, argv, environment)
+    program = enter.Program(argv, environment).in_jail(jail)
     close_from = libc.raw("closefrom")
     master, slave = os.openpty()
     _copy_size(slave)

@@ -7,6 +7,7 @@ import select as select_
 import socket
 from typing import Any
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import sockaddr
 from vimage.kernel.freebsd.interface import messages
 
@@ -39,10 +40,10 @@ class KernelEvents:
     def watch_process(self, pid: int) -> None:
         self._add(pid, select.KQ_FILTER_PROC, select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT)
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
         """A kernel without EVFILT_JAIL says EINVAL; a jail that has gone, ENOENT."""
         try:
-            self._add(jid, _EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
+            self._add(JailId(jail), _EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ESRCH):
                 raise

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import spawner
 from vimage.kernel.freebsd.channel import Channel, pair
 
@@ -77,7 +78,7 @@ class Helper:
             self._request += 1
             return self._request
 
-    def enter(self, jid: int, work: str, argument: Any = None) -> tuple[Any, list[int]]:
+    def enter(self, jail: JailId, work: str, argument: Any = None) -> tuple[Any, list[int]]:
         """Have something done inside a jail (``inside.WORK``); its value and descriptors.
 
         Errors: those of the work; ENOENT no such jail; ETIMEDOUT the jail held it up;
@@ -88,13 +89,13 @@ class Helper:
             request = self.number()
             assert self._sync is not None
             try:
-                self._sync.send(("enter", request, jid, work, argument))
+                self._sync.send(("enter", request, int(jail), work, argument))
                 message, fds = self._answer(self._sync, request)
             except (EOFError, ConnectionError):
                 self.close()
                 raise HelperGone from None
         if message[0] == "error":
-            raise OSError(message[2], f"{work} in jail {jid}: {_words(message[2])}")
+            raise OSError(message[2], f"{work} in jail {jail}: {_words(message[2])}")
         return message[2], fds
 
     def _answer(self, channel: Channel, request: int) -> tuple[tuple[Any, ...], list[int]]:

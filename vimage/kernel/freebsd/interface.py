@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
 
-from vimage.kernel import Cap, Iff, Interface
+from vimage.kernel import Cap, Iff, Interface, JailId
 from vimage.kernel.freebsd import ifreq, sockaddr, sysctl
 from vimage.kernel.freebsd.libc import cut
 
@@ -102,6 +103,26 @@ def everything() -> list[tuple[str, int, int, int, str, str]]:
         except OSError as error:  # gone since the list was made
             if error.errno != errno.ENOENT:
                 raise
+    return found
+
+
+def sockets() -> dict[str, int]:
+    """Descriptors of sockets for ioctl(2) of IPv4 ("inet") and IPv6 ("inet6", where the kernel
+    has it), and for routes ("route")."""
+    found: dict[str, int] = {}
+    try:
+        for kind, family, type_ in (("inet", socket.AF_INET, socket.SOCK_DGRAM),
+                                    ("inet6", socket.AF_INET6, socket.SOCK_DGRAM),
+                                    ("route", sockaddr.AF_ROUTE, socket.SOCK_RAW)):
+            try:
+                found[kind] = socket.socket(family, type_, 0).detach()
+            except OSError as error:
+                if error.errno not in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                    raise
+    except BaseException:
+        for fd in found.values():
+            os.close(fd)
+        raise
     return found
 
 
@@ -214,17 +235,17 @@ class Interfaces:
     def set_caps(self, name: str, caps: Cap) -> None:
         ifreq.named(self._fd, ifreq.SIOCSIFCAP, name, "I", int(caps))
 
-    def vmove(self, name: str, jid: int) -> None:
-        ifreq.named(self._fd, ifreq.SIOCSIFVNET, name, "i", jid)
+    def vmove(self, name: str, jail: JailId) -> None:
+        ifreq.named(self._fd, ifreq.SIOCSIFVNET, name, "i", jail)
 
-    def reclaim(self, name: str, jid: int) -> None:
+    def reclaim(self, name: str, jail: JailId) -> None:
         """The kernel would give the host two interfaces of one name; looked at before."""
         try:
             self._index(name)
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            ifreq.named(self._fd, ifreq.SIOCSIFRVNET, name, "i", jid)
+            ifreq.named(self._fd, ifreq.SIOCSIFRVNET, name, "i", jail)
             return
         raise OSError(errno.EEXIST, f"{name}: the host has an interface of that name")
 

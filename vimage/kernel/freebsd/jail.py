@@ -15,7 +15,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vimage.kernel import Jail, JailError
+from vimage.kernel import Jail, JailError, JailId
 from vimage.kernel.freebsd import kld, sysctl
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -216,21 +216,21 @@ def set_(parameters: Mapping[str, Value], flags: int) -> int:
     return _call(libc().jail_set, buffers, flags)
 
 
-def create(parameters: Mapping[str, Value]) -> int:
-    return set_(parameters, JAIL_CREATE)
+def create(parameters: Mapping[str, Value]) -> JailId:
+    return JailId(set_(parameters, JAIL_CREATE))
 
 
-def update(jid: int, parameters: Mapping[str, Value]) -> None:
-    set_({"jid": jid, **parameters}, JAIL_UPDATE)
+def update(jail: JailId, parameters: Mapping[str, Value]) -> None:
+    set_({"jid": jail, **parameters}, JAIL_UPDATE)
 
 
-def get(jail: int | str) -> Jail:
+def get(jail: JailId | str) -> Jail:
     """Errors: ENOENT no such jail, dead or alive (FileNotFoundError, not JailError)."""
     name = ctypes.create_string_buffer(256)
     path = ctypes.create_string_buffer(1024)
     hostname = ctypes.create_string_buffer(256)
     dying, vnet, jid = ctypes.c_int(0), ctypes.c_int(2), ctypes.c_int(0)
-    if isinstance(jail, int):
+    if isinstance(jail, JailId):
         jid.value = jail
         key: list[Any] = [text("jid"), jid, text("name"), name]
     else:
@@ -244,7 +244,7 @@ def get(jail: int | str) -> Jail:
         found = _call(libc().jail_get, buffers, JAIL_DYING)
     except JailError as error:
         raise OSError(error.errno, error.strerror) from None
-    return Jail(found, cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
+    return Jail(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
                 bool(dying.value))
 
 
@@ -294,16 +294,16 @@ def _parse_rows(raw: bytes | memoryview) -> set[int]:
     return jids
 
 
-def remove(jid: int) -> None:
+def remove(jail: JailId) -> None:
     """Errors: ENOENT no such jail.  One that is dying already is no error."""
     try:
-        libc().jail_remove(jid)
+        libc().jail_remove(jail)
     except OSError as error:
-        raise no_such_jail(error, jid) from error
+        raise no_such_jail(error, jail) from error
 
 
-def no_such_jail(error: OSError, jid: int) -> OSError:
+def no_such_jail(error: OSError, jail: JailId) -> OSError:
     """The kernel says EINVAL where it knows no jail of that number."""
     if error.errno == errno.EINVAL:
-        return OSError(errno.ENOENT, f"jail {jid} not found")
+        return OSError(errno.ENOENT, f"jail {jail} not found")
     return error

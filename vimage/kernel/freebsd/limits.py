@@ -6,6 +6,7 @@ import errno
 import re
 from typing import Any
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import sysctl
 from vimage.kernel.freebsd.libc import libc
 
@@ -13,17 +14,17 @@ _CPU_LEVEL_WHICH, _CPU_WHICH_JAIL = 3, 5
 _AMOUNT = re.compile(r"=([0-9]+)([kmgtpe])(?:b)?(?=/|$)", re.IGNORECASE)
 
 
-def cpus(jid: int, numbers: frozenset[int]) -> None:
+def cpus(jail: JailId, numbers: frozenset[int]) -> None:
     """Errors: ENOENT no such jail; EINVAL a CPU that is not there."""
     size = int(sysctl.value("kern.sched.cpusetsize"))  # bytes of a cpuset_t
     if not numbers or min(numbers) < 0 or max(numbers) >= 8 * size:
         raise OSError(errno.EINVAL, f"no such CPUs: {sorted(numbers)}")
     mask = sum(1 << number for number in numbers).to_bytes(size, "little")
     try:
-        libc().cpuset_setaffinity(_CPU_LEVEL_WHICH, _CPU_WHICH_JAIL, jid, size, mask)
+        libc().cpuset_setaffinity(_CPU_LEVEL_WHICH, _CPU_WHICH_JAIL, jail, size, mask)
     except OSError as error:
         if error.errno == errno.ESRCH:
-            raise OSError(errno.ENOENT, f"jail {jid} not found") from error
+            raise OSError(errno.ENOENT, f"jail {jail} not found") from error
         raise
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from vimage.kernel import Command, ProcessId
+from vimage.kernel import Command, JailCommand, ProcessId
 from vimage.kernel.freebsd.channel import Channel
 from vimage.kernel.freebsd.helper import Helper, HelperGone
 
@@ -49,8 +49,10 @@ class HelperProcesses:
         self._starting[request] = started
         environment = None if command.environment is None else dict(command.environment)
         fds = () if command.output is None else (command.output,)
-        self._send(channel, ("start", request, command.jid, [*map(str, command.argv)], environment,
-                             command.directory), fds)
+        where = (("start_in", request, int(command.jail)) if isinstance(command, JailCommand)
+                 else ("start", request))
+        self._send(channel, (*where, [*map(str, command.argv)], environment, command.directory),
+                   fds)
         try:
             return await started
         except OSError as error:

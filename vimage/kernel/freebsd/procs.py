@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import sysctl
 
 _KERN_PROC_PID = (1, 14, 1)
@@ -17,17 +18,18 @@ _SOL_LOCAL, _LOCAL_PEERCRED = 0, 1
 
 class Info:
     """What is used of struct kinfo_proc: ki_pid at 72, ki_start (timeval) at 336,
-    ki_stat at 388, ki_jid at 592."""
+    ki_stat at 388, ki_jid at 592 (0 where the jail is that of the asking process)."""
 
-    __slots__ = ("pid", "start", "jid")
+    __slots__ = ("pid", "start", "jail")
     pid: int
     start: str
-    jid: int
+    jail: JailId | None
 
     def __init__(self, raw: bytes) -> None:
         self.pid, = struct.unpack_from("<i", raw, 72)
         self.start = "{}.{:06}".format(*struct.unpack_from("<qq", raw, 336))
-        self.jid, = struct.unpack_from("<i", raw, 592)
+        jid, = struct.unpack_from("<i", raw, 592)
+        self.jail = JailId(jid) if jid else None
 
 
 def info(pid: int) -> Info:
@@ -41,20 +43,18 @@ def info(pid: int) -> Info:
     return Info(raw)
 
 
-def peer(descriptor: int) -> tuple[int, int]:
-    """(uid, jid) of the process at the other end of a unix socket; jid -1: it has ended.
+def peer(descriptor: int) -> tuple[int, JailId | None]:
+    """(uid, jail) of the process at the other end of a unix socket.
 
     LOCAL_PEERCRED gives a struct xucred of 88 bytes: cr_version, cr_uid at 4, cr_pid at 80.
+    Errors: ESRCH it has ended.
     """
     with socket.socket(fileno=os.dup(descriptor)) as end:
         raw = end.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, 88)
     version, uid = struct.unpack_from("<II", raw)
     if version != 0 or len(raw) != 88:
         raise OSError(errno.ENOSYS, "struct xucred of this kernel is unknown")
-    try:
-        return uid, info(struct.unpack_from("<i", raw, 80)[0]).jid
-    except ProcessLookupError:
-        return uid, -1
+    return uid, info(struct.unpack_from("<i", raw, 80)[0]).jail
 
 
 def signal(pid: int, start: str, number: int) -> None:

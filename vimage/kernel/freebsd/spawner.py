@@ -9,10 +9,14 @@ what it started runs on.
 Requests                                        answers
   enter ID JID WORK ARGUMENT                      result ID VALUE [+ descriptors]
                                                   error ID ERRNO
-  start ID JID ARGV ENVIRONMENT DIRECTORY [+ fd]  started ID PID START
-                                                  error ID ERRNO
+  start ID ARGV ENVIRONMENT DIRECTORY [+ fd]      started ID PID START
+    (a command on the host)                       error ID ERRNO
+  start_in ID JID ARGV ENVIRONMENT DIRECTORY [+ fd]
+    (a command in a jail)                         the same
                                                   ended PID STATUS (once, after started)
   kill PID SIGNAL                                 none
+
+JID is 1 or more, or the answer is EINVAL: what is meant for a jail never runs on the host.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from typing import Any, NoReturn
 if __name__ == "__main__":
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import enter, libc, procs
 from vimage.kernel.freebsd.channel import Channel, pair
 
@@ -124,9 +129,17 @@ class Helper:
 
     # -- requests ----------------------------------------------------------------------
 
-    def do_start(self, channel: Channel, fds: list[int], request: int, jid: int,
-                 argv: list[str], environment: dict[str, str] | None, directory: str) -> None:
-        program = enter.Program(jid, argv, environment, directory)
+    def do_start(self, channel: Channel, fds: list[int], request: int, argv: list[str],
+                 environment: dict[str, str] | None, directory: str) -> None:
+        self.start(channel, fds, request, enter.Program(argv, environment, directory))
+
+    def do_start_in(self, channel: Channel, fds: list[int], request: int, jid: int,
+                    argv: list[str], environment: dict[str, str] | None, directory: str) -> None:
+        program = enter.Program(argv, environment, directory).in_jail(_jail(jid))
+        self.start(channel, fds, request, program)
+
+    def start(self, channel: Channel, fds: list[int], request: int, program: enter.Program,
+              ) -> None:
         end, failed = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
@@ -137,10 +150,11 @@ class Helper:
 
     def do_enter(self, channel: Channel, fds: list[int], request: int, jid: int, work: str,
                  argument: Any) -> None:
+        jail = _jail(jid)
         ours, theirs = pair()
         pid = os.fork()
         if pid == 0:
-            self.work_inside(theirs, jid, work, argument)
+            self.work_inside(theirs, jail, work, argument)
         theirs.close()
         self.add(Child(pid, channel, request, ENTER_TIMEOUT), Channel(ours))
 
@@ -172,28 +186,27 @@ class Helper:
             os.write(3, number.to_bytes(4, "little"))
             os._exit(127)
 
-    def work_inside(self, end: socket.socket, jid: int, work: str, argument: Any) -> NoReturn:
+    def work_inside(self, end: socket.socket, jail: JailId, work: str, argument: Any) -> NoReturn:
         """The child that is to do something in a jail."""
         try:
             if end.fileno() != 3:
                 os.dup2(end.detach(), 3, inheritable=False)
                 end = socket.socket(fileno=3)
             self.close_from(4)
-            answer, fds = self.inside(jid, work, argument)
+            answer, fds = self.inside(jail, work, argument)
             channel = Channel(end)
             end.setblocking(True)
             channel.send(answer, fds)
         finally:
             os._exit(0)
 
-    def inside(self, jid: int, work: str, argument: Any) -> tuple[tuple[Any, ...], list[int]]:
+    def inside(self, jail: JailId, work: str, argument: Any) -> tuple[tuple[Any, ...], list[int]]:
         try:
-            if jid:
-                enter.untraceable()
-                number = enter.attach(jid)
-                if number:
-                    return ("error", number), []
-            value, fds = self.work[work](jid, argument)
+            enter.untraceable()
+            number = enter.attach(jail)
+            if number:
+                return ("error", number), []
+            value, fds = self.work[work](argument)
             return ("result", value), fds
         except OSError as error:
             return ("error", error.errno or errno.EIO), []
@@ -279,6 +292,14 @@ class Helper:
         os.kill(child.pid, signal.SIGKILL)
         child.deadline = time.monotonic() + KILL_AGAIN
         self.doomed[child.pid] = child
+
+
+def _jail(jid: int) -> JailId:
+    """The jail of a request.  Raises OSError EINVAL for what is not one."""
+    try:
+        return JailId(jid)
+    except ValueError:
+        raise OSError(errno.EINVAL, f"not a jail id: {jid}") from None
 
 
 def _exit_status(status: int) -> int:

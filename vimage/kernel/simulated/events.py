@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 
+from vimage.kernel import JailId
 from vimage.kernel.simulated import machine
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Iface, Prison, Record, Task
@@ -42,11 +43,12 @@ class SimulatedEvents:
                 return
             self._processes.add(pid)
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
+        jail = JailId(jail)
         with self._state.operation():
             release = self._state.sysctl("kern.osreldate")
             if release is not None and int(release.value) >= WITH_JAIL_EVENTS:
-                self._jails.add(jid)
+                self._jails.add(jail)
 
     def read(self) -> list[tuple[str, int]]:
         with self._state.operation():  # learns what others did

@@ -7,6 +7,7 @@ import shutil
 import signal as signals
 from dataclasses import replace
 
+from vimage.kernel import JailId
 from vimage.kernel.simulated import addresses, furnish, interfaces, jails, mounts, netgraph
 from vimage.kernel.simulated.host import SimulatedKernel
 from vimage.kernel.simulated.records import Ruleset, Sysctl
@@ -131,9 +132,9 @@ class Hand:
             self.state.put(Sysctl("kenv.modules", " ".join(
                 name for name in names if name != module)))
 
-    def put_in_jail(self, pid: int, jid: int) -> None:
+    def put_in_jail(self, pid: int, jail: JailId) -> None:
         """A real process of this machine counts as one of a jail."""
-        self.set_sysctl(f"kenv.jail.{pid}", jid)
+        self.set_sysctl(f"kenv.jail.{pid}", JailId(jail))
 
     def shut_down_node(self, path: str) -> None:
         """``ngctl shutdown``."""

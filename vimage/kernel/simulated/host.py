@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Set
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from vimage.kernel import NO_FLAGS, Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId
+from vimage.kernel import (
+    NO_FLAGS, Cap, Iff, Interface, Jail, JailId, Mount, NgHook, NgNode, ProcessId,
+)
 from vimage.kernel.simulated import (
     addresses, descriptors, interfaces, jails, limits, machine, mounts, netgraph,
 )
@@ -218,59 +220,66 @@ class SimulatedKernel:
         interfaces.set_caps(self.state, self._iface(name), caps)
 
     @operation
-    def if_vmove(self, name: str, jid: int) -> None:
-        iface = self._iface(name)
-        jail = jails.require_vnet(self.state, jid)
-        if jail.vnet == 0 or self.state.iface_named.get((jail.vnet, name)):
+    def if_vmove(self, name: str, jail: JailId) -> None:
+        jail, iface = JailId(jail), self._iface(name)
+        prison = jails.require_vnet(self.state, jail)
+        if prison.vnet == 0 or self.state.iface_named.get((prison.vnet, name)):
             fail(errno.EEXIST, name)
-        interfaces.move(self.state, iface, jail.vnet)
+        interfaces.move(self.state, iface, prison.vnet)
 
     @operation
-    def if_reclaim(self, name: str, jid: int) -> None:
+    def if_reclaim(self, name: str, jail: JailId) -> None:
+        jail = JailId(jail)
         if self.state.iface_named.get((0, name)):
             fail(errno.EEXIST, name)
-        jail = jails.require_vnet(self.state, jid)
-        iface = interfaces.find(self.state, jail.vnet, name)
+        prison = jails.require_vnet(self.state, jail)
+        iface = interfaces.find(self.state, prison.vnet, name)
         interfaces.move(self.state, iface, 0)
 
     @operation
-    def vnet(self, jid: int) -> SimulatedVnet:
-        socket = jails.open_socket(self.state, jid, self._owner)
-        jail = self.state.jail(jid)
-        return SimulatedVnet(self, jail.vnet if jail else 0, socket.id)
+    def host_vnet(self) -> SimulatedVnet:
+        return SimulatedVnet(self, 0, self.state.next("socket"))
+
+    @operation
+    def vnet(self, jail: JailId) -> SimulatedVnet:
+        prison = jails.living(self.state, JailId(jail))
+        socket = jails.open_socket(self.state, prison, self._owner)
+        return SimulatedVnet(self, prison.vnet, socket.id)
 
     # -- jails ---------------------------------------------------------------------
 
     @operation
-    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> JailId:
         return jails.create(self.state, self.paths, parameters)
 
     @operation
-    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
-        jails.update(self.state, jid, parameters)
+    def jail_update(self, jail: JailId,
+                    parameters: Mapping[str, str | int | bool | None]) -> None:
+        jails.update(self.state, JailId(jail), parameters)
 
     @operation
-    def jail_get(self, jail: int | str) -> Jail:
-        return jails.describe(jails.find(self.state, jail))
+    def jail_get(self, jail: JailId | str) -> Jail:
+        return jails.describe(jails.find(
+            self.state, jail if isinstance(jail, str) else JailId(jail)))
 
     @operation
     def jail_list(self) -> Set[int]:
         return {jail.jid for jail in self.state.jails() if not jail.dying}
 
     @operation
-    def jail_remove(self, jid: int) -> None:
-        jails.remove(self.state, jid)
+    def jail_remove(self, jail: JailId) -> None:
+        jails.remove(self.state, JailId(jail))
 
     @operation
-    def jail_clear(self, jid: int, signal: int) -> SimulatedVnet | None:
-        if jails.kill(self.state, jid, signal):
+    def jail_clear(self, jail: JailId, signal: int) -> SimulatedVnet | None:
+        if jails.kill(self.state, JailId(jail), signal):
             return None
-        jails.tcp_drop(self.state, jid)
-        return self.vnet(jid)
+        jails.tcp_drop(self.state, jail)
+        return self.vnet(jail)
 
     @operation
-    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
-        limits.set_cpus(self.state, jid, cpus)
+    def jail_cpus(self, jail: JailId, cpus: frozenset[int]) -> None:
+        limits.set_cpus(self.state, JailId(jail), cpus)
 
     @operation
     def rctl_add(self, rule: str) -> None:
@@ -331,10 +340,10 @@ class SimulatedKernel:
         return {node.id for node in self.state.nodes()}
 
     @operation
-    def peer(self, socket: int) -> tuple[int, int]:
+    def peer(self, socket: int) -> tuple[int, JailId | None]:
         pid, uid = machine.peer(socket)
         if not machine.start_of(pid):
-            return uid, -1
+            fail(errno.ESRCH, str(pid))
         return uid, jails.of_real_process(self.state, pid)
 
     # -- processes -----------------------------------------------------------------
@@ -366,11 +375,13 @@ class SimulatedKernel:
             return task
 
     @operation
-    def jail_of(self, pid: int) -> int:
+    def jail_of(self, pid: int) -> JailId | None:
         task = self.state.task(pid)
         if task is None and not machine.start_of(pid):
             fail(errno.ESRCH, str(pid))
-        return task.jid if task else jails.of_real_process(self.state, pid)
+        if task is None:
+            return jails.of_real_process(self.state, pid)
+        return JailId(task.jid) if task.jid else None
 
 
 class SimulatedVnet:

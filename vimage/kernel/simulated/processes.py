@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 
-from vimage.kernel import Command, ProcessId
+from vimage.kernel import Command, JailCommand, ProcessId
 from vimage.kernel.simulated import jails
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.host import SimulatedKernel
@@ -63,14 +63,18 @@ class SimulatedProcesses:
     async def start(self, command: Command) -> SimulatedProcess:
         with self._kernel.state.operation():
             self._kernel.reap()
-            root = jails.living(self._kernel.state, command.jid).path if command.jid else "/"
+            if isinstance(command, JailCommand):
+                prison = jails.living(self._kernel.state, command.jail)
+                jid, root = prison.jid, prison.path
+            else:
+                jid, root = 0, "/"
             environment = (DEFAULT_ENVIRONMENT if command.environment is None
                            else command.environment)
-            running = Running(self._kernel, 0, command.jid, root, environment, None)
+            running = Running(self._kernel, 0, jid, root, environment, None)
             if not command.argv:
                 fail(errno.EINVAL)
             running.find(command.argv[0])
-            task = self._kernel.new_task(command.jid, tuple(command.argv))
+            task = self._kernel.new_task(jid, tuple(command.argv))
         running.pid = task.pid
         running.output = None if command.output is None else os.dup(command.output)
         process = SimulatedProcess(self._kernel, task)
