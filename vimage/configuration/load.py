@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from vimage.atomic import replace
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.resolve import resolve
-from vimage.atomic import replace
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration
