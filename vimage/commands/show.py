@@ -32,7 +32,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if form == "rc":
         print("\n".join(render.lines(render.settings(vimage))))
     elif form == "json":
-        show_json(render.as_dict(vimage))
+        show_json(vimage.to_dict())
     else:
         try:
             yaml = yamlfiles.pyyaml()

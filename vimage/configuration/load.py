@@ -39,7 +39,7 @@ class Loaded(NamedTuple):
 
     configuration: Configuration
     problems: tuple[Problem, ...] = ()
-    names: tuple[str, ...] = ()  # every vimage the file speaks of, with errors or without
+    names: tuple[str, ...] = ()  # every vimage that is named or described, right or wrong
     sources: Sources | None = None
 
     @property

@@ -45,7 +45,7 @@ from vimage.model import HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vima
 
 
 class Scope(Enum):
-    """Of whom a variable speaks; the value is the form of its name."""
+    """What a variable describes; the value is the form of its name."""
 
     GLOBAL = "vimage_{part}"
     VIMAGE = "vimage_NAME_{part}"
@@ -164,7 +164,7 @@ _FIELD_DEFAULTS = {scope: _field_defaults(model) for scope, model in _MODELS.ite
 
 #: netif(8) exits 0 whatever becomes of an interface, and routing exits 1 when the kernel
 #: refuses a route, as it does with a default route of a shared rc.conf in a vimage that is
-#: not on that network; rc(8) heeds neither.  What fails is a script that is missing or cannot
+#: not on that network; rc(8) ignores both.  What fails is a script that is missing or cannot
 #: be run.
 EXEC_START = {
     Boot.NETWORK: "/bin/sh /etc/rc.d/netif start || exit; "
