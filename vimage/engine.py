@@ -471,9 +471,10 @@ class Engine:
             self.host.log.error("%s", error)
 
 
-def interrupted(name: str, problems: Sequence[Problem] = ()) -> Result:
+def interrupted(name: str, problems: Sequence[Problem] = (),
+                outcome: Outcome = Outcome.FAILED) -> Result:
     """The end of a start that a later stop has made pointless."""
-    return Result(name, Outcome.FAILED,
+    return Result(name, outcome,
                   (Problem.of("start_interrupted", vimage=name, name=name), *problems))
 
 

@@ -259,6 +259,21 @@ MESSAGES: dict[str, Message] = {
         "{path}: damaged, set aside: {why}",
         "The record of a vimage cannot be trusted. It was moved to the directory aside; what "
         "it described has to be taken down by hand (jls, ngctl list, mount)."),
+    "state_unreadable": Message(
+        "{path}: {why}",
+        "The record of a vimage, or of something that vimages share, cannot be read. It is left "
+        "as it is, and so is what it describes."),
+    "state_newer": Message(
+        "{name}: unknown to this version: vimage {by} has written its record, this is vimage "
+        "{have}; install vimage {by}",
+        "The package was downgraded while the vimage ran, or its bridge was made by a newer "
+        "version. It is left as it is."),
+    "service_stopping": Message(
+        "the service is stopping",
+        "Nothing is started any more: the host goes down, or the service was told to end."),
+    "shutdown_names": Message(
+        "stop --shutdown stops every vimage; it takes no names",
+        "The option is for the shutdown of the host."),
     # -- steps ---------------------------------------------------------------------------
     "step_failed": Message(
         "{name}: {why}",
@@ -268,12 +283,23 @@ MESSAGES: dict[str, Message] = {
         "The step stays in the record; stopping the vimage again tries once more. A command "
         "that failed is not run again."),
     "depend_failed": Message(
-        "{name}: left out, because {other} is not ready",
+        "{name}: skipped, because {other} is not ready",
         "The vimage named in vimage_NAME_depend did not start."),
-    "overtaken": Message(
-        "{name}: not started, because it was to be stopped meanwhile",
-        "A stop cuts short the starts of the same vimages that are under way; what they had "
-        "done is undone."),
+    "start_interrupted": Message(
+        "{name}: start interrupted by stop",
+        "A stop, a restart or the shutdown of the host was asked for while the vimage was being "
+        "started. What the start had done is undone."),
+    "restart_stops": Message(
+        "{name}: not restarted: {other}, which depends on it, could not be started again",
+        "A restart stops what depends on the vimage, too. Correct the configuration of that "
+        "vimage first, or stop it."),
+    "jail_none": Message(
+        "{name} has no jail",
+        "The command is for the jail of the vimage, and the vimage has none now."),
+    "command_lost": Message(
+        "{what}: its end is not known: {why}",
+        "The process of vimage that starts commands was killed. The command may have done its "
+        "work or not; it is not run again."),
     "command_not_started": Message(
         "{what}: {command}: {why}",
         "The program is missing or cannot be executed, in the jail where it runs there."),
@@ -311,6 +337,9 @@ MESSAGES: dict[str, Message] = {
     "unmount_failed": Message(
         "unmount {directory}: {why}",
         "Not even by force. The mount stays in the record."),
+    "fstab_unreadable": Message(
+        "{file}: {why}",
+        "The fstab of a vimage is there and cannot be read."),
     "fstab_line": Message(
         "{where}: {why}",
         "A line of the fstab of a vimage is not of the form of fstab(5), or mounts outside "

@@ -254,7 +254,7 @@ class Session:
     async def _start(self, job: Job, start: Start, taken: Container[str]) -> Result | None:
         name = job.name
         if job.interrupted:
-            return interrupted(name)
+            return interrupted(name, outcome=Outcome.SKIPPED)
         if job.stop_before is not None and name in self.records \
                 and self.records[name].state != READY:
             return None  # it could not be stopped, as its stop has told

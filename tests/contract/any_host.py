@@ -121,6 +121,10 @@ class Host(ABC):
         """Another helper, that a test may close."""
 
     @abstractmethod
+    def helper_dies(self, processes) -> None:
+        """The helper process of these processes gets SIGKILL."""
+
+    @abstractmethod
     def with_accounting(self, wanted: bool) -> None:
         """A kernel with kern.racct.enable as wanted, or the test is skipped."""
 

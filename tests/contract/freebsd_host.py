@@ -14,6 +14,7 @@ import ipaddress
 import itertools
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -147,6 +148,9 @@ class FreeBSDHost(Host):
         other = FreeBSD()
         self.on_close(other.close)
         return other.processes()
+
+    def helper_dies(self, processes) -> None:
+        os.kill(processes._helper.pid, signal.SIGKILL)
 
     def with_accounting(self, wanted: bool) -> None:
         if self.kernel.sysctl("kern.racct.enable") != int(wanted):

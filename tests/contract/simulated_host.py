@@ -50,6 +50,9 @@ class SimulatedHost(Host):
     def other_processes(self):
         return SimulatedProcesses(self._kernel)
 
+    def helper_dies(self, processes) -> None:
+        processes.helper_dies()
+
     def with_accounting(self, wanted: bool) -> None:
         self.hand.set_sysctl("kern.racct.enable", int(wanted))
 

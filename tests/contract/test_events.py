@@ -89,6 +89,33 @@ def test_close_twice(events):
     events.close()
 
 
+@contract("Events.close")
+def test_after_close_nothing_is_watched_and_nothing_told(host, events):
+    """A start that is still under way when the service ends may ask for it."""
+    jail = host.jail()
+
+    async def main():
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
+        events.watch_process(process.id.pid)
+        events.close()
+        events.watch_jail(jail)
+        events.watch_process(process.id.pid)
+        process.kill(9)
+        await process.wait()
+
+    host.run(main())
+    host.remove(jail)
+    assert events.read() == []
+    assert events.interfaces() is False
+
+
+@contract("Events.fileno", errno.EBADF)
+def test_after_close_there_is_no_descriptor(events):
+    events.close()
+    with fails(errno.EBADF):
+        events.fileno()
+
+
 @contract("ng_ids")
 def test_the_ids_are_those_of_the_nodes(host):
     before = host.kernel.ng_ids()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 
 import pytest
 
-from tests.contract.expect import fails
+from tests.contract.expect import cleared, fails
 from tests.contract.registry import contract
-from vimage.kernel import HostCommand, JailCommand, JailId
+from vimage.kernel import HelperGone, HostCommand, JailCommand, JailId
 
 
 def outcome(host, argv, jail=None, **given):
@@ -92,6 +93,77 @@ def test_a_command_that_is_killed(host, signal):
         return status
 
     assert host.run(main()) == 128 + signal
+
+
+@contract("Process.end")
+def test_a_command_that_obeys_is_ended_at_once(host):
+    async def main():
+        process = await host.processes.start(HostCommand(["/bin/sh", "-c", "sleep 1000"]))
+        async with asyncio.timeout(20):
+            return [await process.end(1000), await process.end(1000)]
+
+    assert host.run(main()) == [128 + 15] * 2
+
+
+@contract("Process.end")
+def test_a_command_that_ignores_term_is_killed(host):
+    async def main():
+        process = await host.processes.start(
+            HostCommand(["/bin/sh", "-c", "trap '' TERM; sleep 1000; sleep 1000"]))
+        await asyncio.sleep(0.5)
+        return await process.end(0.2), await process.wait()
+
+    assert host.run(main()) == (128 + 9, 128 + 9)
+
+
+@contract("Process.end")
+def test_a_command_that_has_ended_has_its_own_status(host):
+    async def main():
+        process = await host.processes.start(HostCommand(["/bin/sh", "-c", "exit 5"]))
+        await process.wait()
+        return await process.end(1)
+
+    assert host.run(main()) == 5
+
+
+@contract("Process.wait", errno.EPIPE)
+def test_the_end_of_the_helper_before_that_of_a_command(host):
+    processes = host.other_processes()
+
+    async def main():
+        process = await processes.start(HostCommand(["/bin/sleep", "1000"]))
+        waiting = asyncio.create_task(process.wait())
+        await asyncio.sleep(0)
+        host.helper_dies(processes)
+        with pytest.raises(HelperGone):
+            await waiting
+        with pytest.raises(HelperGone):
+            await process.wait()
+        assert host.kernel.process(process.id.pid) == process.id
+        assert await (await processes.start(HostCommand(["/bin/sh", "-c", "exit 4"]))).wait() == 4
+        assert await process.end(1) is None
+        return process.id.pid
+
+    with fails(errno.ESRCH):
+        host.kernel.process(host.run(main()))
+
+
+@contract("Processes.start")
+@pytest.mark.parametrize("turns", range(4))
+def test_a_start_that_is_cancelled_leaves_nothing(host, turns):
+    jail = host.jail()
+
+    async def main():
+        starting = asyncio.create_task(
+            host.processes.start(JailCommand(jail, ["/bin/sleep", "1000"])))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await (await starting).end(0)
+
+    host.run(main())
+    assert cleared(host.kernel, jail)
 
 
 @contract("Process.wait")

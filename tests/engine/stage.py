@@ -15,14 +15,20 @@ from vimage.session import Answer, Session, open_session
 
 ROOT, PARENT, OTHER = "/usr/jail/r", "em1", "igb1"
 STATE = "/var/run/vimage"
+THREADS = os.environ.get("VIMAGE_TEST_THREADS") == "1"
 
 
 class Stage:
-    """The host outlives its processes."""
+    """The host outlives its processes.
 
-    def __init__(self, directory: Path, kind: str) -> None:
+    ``threads``: the calls that sleep on a real host are made in threads, as there.  Unless a
+    test says which, VIMAGE_TEST_THREADS=1 in the environment has them: every test of the
+    engine and of the service runs both ways.
+    """
+
+    def __init__(self, directory: Path, kind: str, threads: bool = THREADS) -> None:
         self.directory = directory
-        self.kernel = SimulatedKernel.open(directory)
+        self.kernel = SimulatedKernel.open(directory, threads=threads)
         for path in ("bin", "dev/fd", "etc", "proc", "usr/sbin"):
             os.makedirs(self.kernel.path(f"{ROOT}/{path}"), exist_ok=True)
         for path in ("bin/sh", "bin/sleep", "usr/sbin/service"):

@@ -31,7 +31,7 @@ CHANGING = frozenset((
     "process_signal",
     "Vnet.set_up", "Vnet.add_address", "Vnet.remove_address", "Vnet.add_default_route",
     "Vnet.rename",
-    "Process.kill",
+    "Process.kill", "Process.end",
     "Processes.start",
 ))
 LOOKING = frozenset((

@@ -65,7 +65,7 @@ class Campaign:
         """The process of each vimage that is ready."""
         session = self.stage.session()
         session.journal.close()
-        return {name: next((e.facts.get("pid") for e in record.entries if e.kind == "command"),
+        return {name: next((e.results.get("pid") for e in record.entries if e.kind == "command"),
                            None)
                 for name, record in session.journal.records.items() if record.state == READY}
 

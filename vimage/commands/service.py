@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vimage import check
 from vimage.commands.context import Context
 from vimage.messages import VimageError
+from vimage.threads import give_way_to_threads
 
 if TYPE_CHECKING:
     import argparse
@@ -49,6 +50,7 @@ def serve(context: Context, *, supervised: bool) -> int:
     check.load_modules(kernel)
     processes = context.processes
 
+    give_way_to_threads()
     supervisor = os.getppid() if supervised else None
 
     async def live() -> bool:

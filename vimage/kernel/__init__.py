@@ -56,6 +56,18 @@ class JailNotFoundError(JailError, FileNotFoundError):
     """ENOENT with the kernel's own message."""
 
 
+class HelperGone(OSError):
+    """The process that starts commands and enters jails has ended, or does not answer.
+
+    The next request gets a new one.  What it was asked last may have been done or not;
+    commands that it had started run on, see ``Process.wait``.
+    """
+
+    def __init__(self, words: str = "the helper process has ended", number: int = errno.EPIPE,
+                 ) -> None:
+        super().__init__(number, words)
+
+
 class Bits(enum.IntFlag, boundary=enum.KEEP):
     """Flags of the kernel; bits without a name here are kept."""
 
@@ -206,11 +218,12 @@ class Vnet(Protocol):
 class Events(Protocol):
     """What the kernel tells by itself: kqueue(2) and a PF_ROUTE socket.
 
-    A descriptor to wait for (``fileno`` is readable), then ``read``.
+    A descriptor to wait for (``fileno`` is readable), then ``read``.  After ``close`` nothing
+    is watched and nothing is told, without an error.
     """
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Readable when there is something to read.  Errors: EBADF after ``close``."""
 
     def watch_process(self, pid: int) -> None:
         """EVFILT_PROC, NOTE_EXIT: once.  Errors: ESRCH no such process."""
@@ -232,8 +245,12 @@ class Events(Protocol):
 class Kernel(Protocol):
     """Everything that vimage asks of a FreeBSD kernel, except to run commands."""
 
-    #: Whether making jails and moving interfaces takes real time.
+    #: Whether some calls sleep (making jails, moving interfaces, visiting jails), so that they
+    #: belong in a thread.  Then every operation may be called by any thread.
     sleeps: bool
+
+    #: Whether clocks and CPU time of this process mean anything for the host.
+    real_clock: bool
 
     def path(self, path: str) -> str:
         """Where an absolute path of the host is found by open(2) of this process
@@ -540,10 +557,23 @@ class Process(Protocol):
     id: ProcessId
 
     async def wait(self) -> int:
-        """Its exit status: 0..255, or 128 + signal.  May be asked again, by several."""
+        """Its exit status: 0..255, or 128 + signal.  May be asked again, by several.
+
+        Errors: EPIPE (``HelperGone``) the helper has ended before the command.  Whether that
+        runs still is known by ``Kernel.process``; its exit status is not known any more.
+        """
 
     def kill(self, signal: int) -> None:
         """Signal its whole process group.  Nothing to do when it has ended."""
+
+    async def end(self, grace: float) -> int | None:
+        """End its whole process group: SIGTERM, after ``grace`` seconds SIGKILL.
+
+        Returns when all of the group has ended, also what outlives the command itself, and
+        what ``wait`` returns.  None where that is not known: the helper has ended, or the
+        kernel holds a process of the group even after SIGKILL.  A task that is cancelled
+        meanwhile leaves the group to its end.
+        """
 
 
 class Processes(Protocol):
@@ -551,6 +581,9 @@ class Processes(Protocol):
 
     async def start(self, command: Command) -> Process:
         """Start a command.
+
+        A task that is cancelled meanwhile leaves nothing behind: what it has started is
+        killed, its whole process group, and waited for.
 
         Errors: ENOENT no such program (argv[0] is looked up in PATH of the environment,
         inside the jail when there is one); EACCES not executable; ENOENT no such jail.

@@ -30,6 +30,9 @@ TICK = 1.9
 SHARE, RAREST = 0.0013, 30.0
 
 
+_LOOK = "what runs cannot be looked at"
+
+
 class Lost(Protocol):
     """Told of a vimage that is ready what has happened to it."""
 
@@ -59,7 +62,7 @@ class Watch:
         self._due = 0.0  # when the next look is to be, by the loop's clock
         self._reconnect = True  # parents may have come or gone
         # CPU seconds of this thread; a simulated host has none that mean anything.
-        self._spent = time.thread_time if self._kernel.sleeps else lambda: 0.0
+        self._spent = time.thread_time if self._kernel.real_clock else lambda: 0.0
 
     def open(self) -> None:
         """Look from now on.  A timer of the loop costs less than a task that sleeps."""
@@ -87,7 +90,7 @@ class Watch:
                 self._watch_process(record, process)
         if record.jid is not None:
             self._jails[record.jid] = record
-            self._attempt(f"jail {record.jid}",
+            self._attempt(f"jail {record.jid} cannot be watched",
                           lambda jail=record.jid: self._events.watch_jail(jail))
 
     def unwatch(self, record: Record) -> None:
@@ -120,10 +123,11 @@ class Watch:
         if self._loop is None:
             return
         self._timer = self._loop.call_later(TICK, self._tick)
-        self._attempt("what runs", lambda: self._look_if_due(self._loop.time()))
+        self._attempt(_LOOK, lambda: self._look_if_due(self._loop.time()))
         if self._reconnect:
-            self._attempt("the parents of bridges", self._reconnect_parents)
-        self._attempt("state", self._host.journal.flush)
+            self._attempt("the parents of the bridges cannot be looked at",
+                          self._reconnect_parents)
+        self._attempt("the state of vimages cannot be written", self._host.journal.flush)
         self._also()
 
     def _attempt(self, what: str, act: Callable[[], None]) -> None:
@@ -134,7 +138,7 @@ class Watch:
             words = str(getattr(error, "strerror", None) or error)
             if self._failed.get(what) != words:
                 self._failed[what] = words
-                self._log.warning("%s: %s; tried again", what, words)
+                self._log.warning("%s: %s", what, words)
         else:
             self._failed.pop(what, None)
 
@@ -181,7 +185,7 @@ class Watch:
             return
         for kind, number in events:
             if kind == "jail":
-                self._attempt("what runs", self.look)
+                self._attempt(_LOOK, self.look)
             elif kind == "process":
                 self._process_ended(number)
 

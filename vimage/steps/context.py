@@ -12,10 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from vimage.journal import Entry, Journal, JsonObject, Record
-from vimage.kernel import HostCommand, JailCommand, JailId, Hold, Kernel, Process, Processes
+from vimage.kernel import (
+    Command,
+    HelperGone,
+    Hold,
+    HostCommand,
+    JailCommand,
+    JailId,
+    Kernel,
+    Process,
+    Processes,
+)
 from vimage.messages import VimageError
 from vimage.references import References
-from vimage.apart import Apart
+from vimage.threads import KernelThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,12 +57,12 @@ class Host:
     #: The VNETs that are held while something is taken out of them.
     held: dict[str, Hold] = field(default_factory=dict)
     #: For calls that sleep in the kernel, and for those that enter a jail.
-    sleeping: Apart = field(init=False)
-    entering: Apart = field(init=False)
+    sleeping: KernelThread = field(init=False)
+    entering: KernelThread = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sleeping = Apart(thread=self.kernel.sleeps)
-        self.entering = Apart(thread=self.kernel.sleeps)
+        self.sleeping = KernelThread(thread=self.kernel.sleeps, log=self.log)
+        self.entering = KernelThread(thread=self.kernel.sleeps, log=self.log)
 
     def close(self) -> None:
         """End the threads, let go of the VNETs."""
@@ -212,13 +222,16 @@ class StepContext:
     def _in_jail(self, argv: Sequence[str], output: int | None) -> JailCommand:
         return JailCommand(self.jail, argv, output=output, environment=ENVIRONMENT)
 
-    async def _run(self, command: HostCommand | JailCommand, what: str, timeout: float) -> None:
+    async def _run(self, command: Command, what: str, timeout: float) -> None:
         try:
             process = await self.host.processes.start(command)
         except OSError as error:
             raise VimageError("command_not_started", what=what, command=command.argv[0],
                               why=error.strerror) from error
-        status = await finished(process, timeout)
+        try:
+            status = await finished(process, timeout)
+        except HelperGone as error:
+            raise VimageError("command_lost", what=what, why=error.strerror) from error
         if status is None:
             raise VimageError("command_timeout", what=what, seconds=f"{timeout:g}")
         if status:
@@ -270,22 +283,11 @@ async def finished(process: Process, timeout: float) -> int | None:
         async with asyncio.timeout(timeout):
             return await process.wait()
     except TimeoutError:
-        await end(process)
+        await process.end(GRACE)
         return None
     except asyncio.CancelledError:
-        await end(process)
+        await process.end(GRACE)
         raise
-
-
-async def end(process: Process) -> None:
-    """TERM, then KILL.  Returns within twice GRACE even if the kernel holds it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        process.kill(number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE):
-                await process.wait()
-                process.kill(signal.SIGKILL)  # the rest of its group
-                return
 
 
 def _words(status: int) -> str:

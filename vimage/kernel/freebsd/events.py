@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select as select_
 import socket
 from typing import Any
@@ -32,9 +33,12 @@ class KernelEvents:
 
     def _add(self, ident: int, filter_: int, flags: int, notes: int) -> None:
         event = select.kevent(ident, filter_, select.KQ_EV_ADD | flags, notes)
-        self._kqueue.control([event], 0)
+        if not self._kqueue.closed:  # a closed one says ValueError
+            self._kqueue.control([event], 0)
 
     def fileno(self) -> int:
+        if self._kqueue.closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return int(self._kqueue.fileno())
 
     def watch_process(self, pid: int) -> None:
@@ -50,7 +54,7 @@ class KernelEvents:
 
     def read(self) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
-        while True:
+        while not self._kqueue.closed:
             events = self._kqueue.control(None, _MOST, 0)
             for event in events:
                 if event.filter == select.KQ_FILTER_PROC:
@@ -58,11 +62,12 @@ class KernelEvents:
                 elif event.filter == _EVFILT_JAIL:
                     found.append(("jail", event.ident))
             if len(events) < _MOST:
-                return found
+                break
+        return found
 
     def interfaces(self) -> bool:
         announced = False
-        while self._told.poll(0):
+        while not self._kqueue.closed and self._told.poll(0):
             try:
                 data = self._route.recv(65536)
             except BlockingIOError:

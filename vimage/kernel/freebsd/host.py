@@ -45,6 +45,7 @@ class FreeBSD:
     """
 
     sleeps = True
+    real_clock = True
 
     def __init__(self, helper: Helper | None = None) -> None:
         libc()

@@ -30,13 +30,22 @@ class SimulatedEvents:
         self._jails: set[int] = set()
         self._happened: list[tuple[str, int]] = []
         self._interfaces = False
-        state.changed.append(self._notice)
+        with state.operation():
+            state.changed.append(self._notice)
+
+    @property
+    def _closed(self) -> bool:
+        return self._read < 0
 
     def fileno(self) -> int:
+        if self._closed:
+            fail(errno.EBADF)
         return self._read
 
     def watch_process(self, pid: int) -> None:
         with self._state.operation():
+            if self._closed:
+                return
             if self._state.task(pid) is None:
                 if not machine.start_of(pid):
                     fail(errno.ESRCH, str(pid))
@@ -46,6 +55,8 @@ class SimulatedEvents:
     def watch_jail(self, jail: JailId) -> None:
         jail = JailId(jail)
         with self._state.operation():
+            if self._closed:
+                return
             release = self._state.sysctl("kern.osreldate")
             if release is not None and int(release.value) >= WITH_JAIL_EVENTS:
                 self._jails.add(jail)
@@ -53,9 +64,10 @@ class SimulatedEvents:
     def read(self) -> list[tuple[str, int]]:
         with self._state.operation():  # learns what others did
             happened, self._happened = self._happened, []
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._read, 4096):
-                pass
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    while os.read(self._read, 4096):
+                        pass
         return happened
 
     def interfaces(self) -> bool:
@@ -64,12 +76,14 @@ class SimulatedEvents:
         return happened
 
     def close(self) -> None:
-        if self._read < 0:
-            return
-        self._state.changed.remove(self._notice)
-        os.close(self._read)
-        os.close(self._write)
-        self._read = self._write = -1
+        with self._state.alone():
+            if self._closed:
+                return
+            self._state.changed.remove(self._notice)
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1
+            self._happened, self._interfaces = [], False
 
     def _notice(self, old: Record | None, new: Record | None) -> None:
         if isinstance(old, Task) and new is None and old.pid in self._processes:

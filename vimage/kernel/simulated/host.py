@@ -39,11 +39,17 @@ def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
 
 
 class SimulatedKernel:
-    """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``)."""
+    """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``).
 
-    sleeps = False
+    With ``threads`` the calls that sleep on a real host are to be made in threads, as there;
+    in virtual time the clock stands still for them (``virtual_time``).  Without, they are made
+    in place.  Tests of the engine and of the service run both ways.
+    """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    real_clock = False
+
+    def __init__(self, directory: str | os.PathLike[str], *, threads: bool = False) -> None:
+        self.sleeps = threads
         self.directory = os.fspath(directory)
         if not os.path.isdir(os.path.join(self.directory, "root")):
             raise FileNotFoundError(errno.ENOENT, "no simulated host here", self.directory)
@@ -55,20 +61,22 @@ class SimulatedKernel:
 
     @classmethod
     def create(cls, directory: str | os.PathLike[str],
-               interfaces: Mapping[str, str] = INTERFACES) -> SimulatedKernel:
+               interfaces: Mapping[str, str] = INTERFACES, *, threads: bool = False,
+               ) -> SimulatedKernel:
         """A fresh host, just booted: ``interfaces`` gives each its first address or ""."""
         os.makedirs(os.path.join(directory, "root"), exist_ok=True)
-        kernel = cls(directory)
+        kernel = cls(directory, threads=threads)
         with kernel.state.operation():
             furnish(kernel.state, kernel.paths, interfaces)
         return kernel
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> SimulatedKernel:
+    def open(cls, directory: str | os.PathLike[str], *, threads: bool = False,
+             ) -> SimulatedKernel:
         """The host in ``directory``, made when there is none."""
         if os.path.isdir(os.path.join(directory, "root")):
-            return cls(directory)
-        return cls.create(directory)
+            return cls(directory, threads=threads)
+        return cls.create(directory, threads=threads)
 
     def close(self) -> None:
         """What the end of this process would do: its sockets are closed."""

@@ -51,6 +51,10 @@ class State:
 
     # -- one operation -----------------------------------------------------------
 
+    def alone(self) -> threading.RLock:
+        """What keeps the other threads of this process out of an operation."""
+        return self._mutex
+
     @contextmanager
     def operation(self) -> Iterator[None]:
         """All or nothing of other processes; what was changed is kept even when it fails."""
