@@ -28,8 +28,8 @@ WORKED_OUT = {Vimage: {"name"}, HostBridge: {"name"},
 #: What a field of the model is before anything is known of it.
 NOTHING: tuple[object, ...] = (None, "", (), False, {})
 
-#: They still have a default of their own for the number of boots at once.
-YET_TO_CHANGE = {"engine.py", "session.py"}
+#: It still has a default of its own for the number of boots at once.
+YET_TO_CHANGE = {"session.py"}
 
 
 def fields(model):
