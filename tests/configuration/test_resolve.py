@@ -274,7 +274,8 @@ SETTINGS = st.dictionaries(
                     + ["vimage_enable", "vimage_parallel", "vimage_bridge_lan_addr",
                        "vimage_mac_seed", "vimage_bridge_list", "vimage_user", "vimage_"]),
     VALUES, max_size=25)
-LISTS = st.lists(st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d", "\udcfc")), max_size=4)
+LISTS = st.lists(
+    st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d", "\udcfc")), max_size=4)
 
 
 @given(SETTINGS, LISTS)
