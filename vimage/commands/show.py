@@ -37,7 +37,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         try:
             yaml = yamlfiles.pyyaml()
         except ImportError as error:
-            raise VimageError("no_yaml") from error
+            raise VimageError("no_yaml", package=yamlfiles.PACKAGE) from error
         print(yaml.safe_dump(render.for_yaml(vimage, configuration.bridges.values()),
                              sort_keys=False, allow_unicode=True), end="")
     return 0
