@@ -147,7 +147,7 @@ MESSAGES: dict[str, Message] = {
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
     "no_yaml": Message(
-        "the YAML format needs PyYAML (pkg install py311-yaml)",
+        "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),
     "import_unreadable": Message(
         "{file}: {why}",
