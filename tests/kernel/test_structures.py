@@ -168,35 +168,37 @@ def test_statfs() -> None:
 
 
 @pytest.mark.parametrize(("name", "type_", "value", "expected"), [
-    ("persist", jail.Type("boolean"), True, ("persist", None)),
-    ("persist", jail.Type("boolean"), None, ("persist", None)),
-    ("persist", jail.Type("boolean"), False, ("nopersist", None)),
-    ("allow.raw_sockets", jail.Type("boolean"), "0", ("allow.noraw_sockets", None)),
-    ("allow.noraw_sockets", jail.Type("boolean", inverted=True), None,
+    ("persist", jail.ParameterType("boolean"), True, ("persist", None)),
+    ("persist", jail.ParameterType("boolean"), None, ("persist", None)),
+    ("persist", jail.ParameterType("boolean"), False, ("nopersist", None)),
+    ("allow.raw_sockets", jail.ParameterType("boolean"), "0", ("allow.noraw_sockets", None)),
+    ("allow.noraw_sockets", jail.ParameterType("boolean", inverted=True), None,
      ("allow.noraw_sockets", None)),
-    ("allow.noraw_sockets", jail.Type("boolean", inverted=True), "false",
+    ("allow.noraw_sockets", jail.ParameterType("boolean", inverted=True), "false",
      ("allow.raw_sockets", None)),
-    ("vnet", jail.Type("jailsys"), "new", ("vnet", b"\1\0\0\0")),
-    ("ip4", jail.Type("jailsys"), "inherit", ("ip4", b"\2\0\0\0")),
-    ("host.hostname", jail.Type("text"), "vj1", ("host.hostname", b"vj1\0")),
-    ("devfs_ruleset", jail.Type("i"), "5", ("devfs_ruleset", b"\5\0\0\0")),
-    ("children.max", jail.Type("i"), 5, ("children.max", b"\5\0\0\0")),
-    ("ip4.addr", jail.Type("inet", array=True), "192.0.2.1,192.0.2.2",
+    ("vnet", jail.ParameterType("jailsys"), "new", ("vnet", b"\1\0\0\0")),
+    ("ip4", jail.ParameterType("jailsys"), "inherit", ("ip4", b"\2\0\0\0")),
+    ("host.hostname", jail.ParameterType("text"), "vj1", ("host.hostname", b"vj1\0")),
+    ("devfs_ruleset", jail.ParameterType("i"), "5", ("devfs_ruleset", b"\5\0\0\0")),
+    ("children.max", jail.ParameterType("i"), 5, ("children.max", b"\5\0\0\0")),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "192.0.2.1,192.0.2.2",
      ("ip4.addr", b"\xc0\0\2\1\xc0\0\2\2")),
-    ("ip4.addr", jail.Type("inet", array=True), "", ("ip4.addr", b"")),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "", ("ip4.addr", b"")),
 ])
-def test_jail_parameter(name: str, type_: jail.Type, value: jail.Value,
+def test_jail_parameter(name: str, type_: jail.ParameterType, value: jail.Value,
                         expected: tuple[str, bytes | None]) -> None:
     assert jail.encode(name, type_, value) == expected
 
 
 @pytest.mark.parametrize(("name", "type_", "value", "words"), [
-    ("persist", jail.Type("boolean"), "maybe", 'persist: unknown boolean value "maybe"'),
-    ("vnet", jail.Type("jailsys"), "old", 'vnet: unknown jailsys value "old"'),
-    ("securelevel", jail.Type("i"), "high", 'securelevel: non-integer value "high"'),
-    ("ip4.addr", jail.Type("inet", array=True), "::1", "ip4.addr: not an IPv4 address: ::1"),
+    ("persist", jail.ParameterType("boolean"), "maybe", 'persist: unknown boolean value "maybe"'),
+    ("vnet", jail.ParameterType("jailsys"), "old", 'vnet: unknown jailsys value "old"'),
+    ("securelevel", jail.ParameterType("i"), "high", 'securelevel: non-integer value "high"'),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "::1",
+     "ip4.addr: not an IPv4 address: ::1"),
 ])
-def test_bad_jail_parameter(name: str, type_: jail.Type, value: jail.Value, words: str) -> None:
+def test_bad_jail_parameter(name: str, type_: jail.ParameterType, value: jail.Value,
+                            words: str) -> None:
     with pytest.raises(JailError) as caught:
         jail.encode(name, type_, value)
     assert (caught.value.errno, caught.value.strerror) == (errno.EINVAL, words)

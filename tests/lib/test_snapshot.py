@@ -45,7 +45,7 @@ def renamed(kernel):
 
 
 def flags(kernel):
-    kernel.if_set_flags("igb0", clear=Iff.UP)
+    kernel.if_set_flags("igb0", off=Iff.UP)
 
 
 def options(kernel):

@@ -142,7 +142,7 @@ class Bridge(SharedBridge):
         if facts["caps_off"]:
             kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
         if facts["set_up"]:
-            kernel.if_set_flags(self.parent, set=Iff.UP)
+            kernel.if_set_flags(self.parent, on=Iff.UP)
         if below is None:
             self._connect(kernel)
             facts["node"] = kernel.ng_node(f"{self._ether}lower").id
@@ -170,7 +170,7 @@ class Bridge(SharedBridge):
         caps = kernel.if_caps(self.parent)
         if caps & UNBRIDGEABLE:
             kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
-        kernel.if_set_flags(self.parent, set=Iff.UP)
+        kernel.if_set_flags(self.parent, on=Iff.UP)
         kernel.ng_connect(self._ether, "lower", node, "link0")
         kernel.ng_connect(self._ether, "upper", node, "link1")
         kernel.ng_ether_set(self._ether, promisc=True, autosrc=False)
@@ -240,7 +240,7 @@ class Bridge(SharedBridge):
                 work.tools.log.info("%s: in use (%s), left up", self.parent,
                                     ", ".join(users) or "netgraph")
             else:
-                kernel.if_set_flags(self.parent, clear=Iff.UP)
+                kernel.if_set_flags(self.parent, off=Iff.UP)
 
 
 @dataclass(frozen=True)

@@ -235,7 +235,7 @@ class Whole(Step):
             with contextlib.suppress(OSError):
                 kernel.if_set_caps(self.name, type(caps)(facts["caps"]))
         wanted = Iff(facts["flags"]) & Iff.UP
-        kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP.without(wanted))
+        kernel.if_set_flags(self.name, on=wanted, off=Iff.UP.without(wanted))
 
 
 def _devd_runs(kernel: Kernel) -> bool:

@@ -79,9 +79,9 @@ def call(descriptor: int, request: int, data: bytes, subject: str = "") -> bytes
     return buffer.raw
 
 
-def named(descriptor: int, request: int, name: str, format: str = "",
+def named(descriptor: int, request: int, name: str, layout: str = "",
           *values: int | bytes) -> bytes:
-    """ioctl(2) with a struct ifreq of ``name``; ``format`` packs ifr_ifru.  Returns ifr_ifru."""
-    union = struct.pack("<" + format, *values)
+    """ioctl(2) with a struct ifreq of ``name``; ``layout`` packs ifr_ifru.  Returns ifr_ifru."""
+    union = struct.pack("<" + layout, *values)
     data = name_bytes(name) + union.ljust(SIZE - NAME_SIZE, b"\0")
     return call(descriptor, request, data, name)[NAME_SIZE:]

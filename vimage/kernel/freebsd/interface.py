@@ -211,8 +211,8 @@ class Interfaces:
     def flags(self, name: str) -> int:
         return flags(self._fd, name)
 
-    def set_flags(self, name: str, set_: int, clear: int) -> None:
-        set_flags(self._fd, name, set_, clear)
+    def set_flags(self, name: str, on: int, off: int) -> None:
+        set_flags(self._fd, name, on, off)
 
     def mtu(self, name: str) -> int:
         return int(struct.unpack_from("<i", ifreq.named(self._fd, ifreq.SIOCGIFMTU, name))[0])
@@ -264,8 +264,8 @@ def flags(descriptor: int, name: str) -> int:
     return int(low | high << 16)
 
 
-def set_flags(descriptor: int, name: str, set_: int, clear: int) -> None:
+def set_flags(descriptor: int, name: str, on: int, off: int) -> None:
     """SIOCSIFFLAGS, also when they are so already: an interface that comes back from a VNET
     is down without its driver having been told."""
-    new = (flags(descriptor, name) | int(set_)) & ~int(clear)
+    new = (flags(descriptor, name) | int(on)) & ~int(off)
     ifreq.named(descriptor, ifreq.SIOCSIFFLAGS, name, "HH", new & 0xffff, new >> 16)

@@ -13,7 +13,8 @@ import os
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from vimage.kernel import Jail, JailError, JailId
 from vimage.kernel.freebsd import kld, sysctl
@@ -33,7 +34,8 @@ _ALIVE = 1
 Value = str | int | bool | None
 
 
-class Type(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ParameterType:
     """How a parameter is encoded."""
 
     kind: str  # "boolean", "jailsys", "text", "inet", "inet6", or a code of struct
@@ -41,10 +43,10 @@ class Type(NamedTuple):
     inverted: bool = False  # asked for as "noNAME"
 
 
-_types: dict[str, Type] = {}
+_types: dict[str, ParameterType] = {}
 
 
-def parameter_type(name: str) -> Type:
+def parameter_type(name: str) -> ParameterType:
     """The type of a parameter.  Raises JailError EINVAL when the kernel has none such."""
     found = _types.get(name)
     if found is None:
@@ -52,7 +54,7 @@ def parameter_type(name: str) -> Type:
     return found
 
 
-def _look_up(name: str) -> Type:
+def _look_up(name: str) -> ParameterType:
     numbers = _numbers(name) or (_module(name) and _numbers(name))
     if numbers:
         return _describe(name, numbers)
@@ -61,7 +63,7 @@ def _look_up(name: str) -> Type:
     if plain and numbers:
         type_ = _describe(plain, numbers)
         if type_.kind == "boolean":
-            return Type("boolean", inverted=True)
+            return ParameterType("boolean", inverted=True)
     raise _unknown(name)
 
 
@@ -108,12 +110,12 @@ def _opposite(name: str) -> str:
     return head + dot + "no" + last
 
 
-def _describe(name: str, numbers: sysctl.Oid) -> Type:
+def _describe(name: str, numbers: sysctl.Oid) -> ParameterType:
     kind, format_ = sysctl.kind(numbers)
     if kind == sysctl.CTLTYPE_NODE:
         kind, format_ = sysctl.kind(_self(name, numbers))
     array = format_.endswith(",a")
-    return Type(_kind(name, kind, format_.removesuffix(",a")), array)
+    return ParameterType(_kind(name, kind, format_.removesuffix(",a")), array)
 
 
 def _self(name: str, numbers: sysctl.Oid) -> sysctl.Oid:
@@ -149,7 +151,7 @@ def _kind(name: str, kind: int, format_: str) -> str:
 # -- values --------------------------------------------------------------------------
 
 
-def encode(name: str, type_: Type, value: Value) -> tuple[str, bytes | None]:
+def encode(name: str, type_: ParameterType, value: Value) -> tuple[str, bytes | None]:
     """The name and the bytes of a parameter; None for those without a value.
 
     Raises JailError EINVAL for a value that the type does not have.

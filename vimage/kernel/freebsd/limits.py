@@ -41,9 +41,9 @@ def add(rule: str) -> None:
     _call(libc().rctl_add_rule, plain(rule))
 
 
-def remove(filter_: str) -> None:
+def remove(pattern: str) -> None:
     """Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account."""
-    _call(libc().rctl_remove_rule, filter_)
+    _call(libc().rctl_remove_rule, pattern)
 
 
 def _call(function: Any, rule: str) -> None:

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from vimage.kernel import NgHook, NgNode
 from vimage.kernel.freebsd import kld, sockaddr
@@ -88,7 +88,8 @@ EIFACE = 948105892  # NGM_EIFACE_COOKIE, ng_eiface.h
 ETHER = 917786906  # NGM_ETHER_COOKIE, ng_ether.h
 
 
-class Message(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Message:
     """One control message: the cookie of its node type, its number, its argument.
 
     Whether a reply comes is told by the sender: generic messages have a bit for it,

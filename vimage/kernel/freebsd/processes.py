@@ -20,8 +20,8 @@ KILLED_WITHIN = 2.0
 class HelperProcess:
     """A command that was started; ``vimage.kernel.Process``."""
 
-    def __init__(self, processes: HelperProcesses, id: ProcessId) -> None:
-        self.id = id
+    def __init__(self, processes: HelperProcesses, process: ProcessId) -> None:
+        self.id = process
         self._processes = processes
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 

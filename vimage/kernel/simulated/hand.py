@@ -8,7 +8,7 @@ import signal as signals
 from dataclasses import replace
 
 from vimage.kernel import JailId
-from vimage.kernel.simulated import addresses, furnish, interfaces, jails, mounts, netgraph
+from vimage.kernel.simulated import addresses, furnish, graph, interfaces, jails, mounts, netgraph
 from vimage.kernel.simulated.host import SimulatedKernel
 from vimage.kernel.simulated.records import Ruleset, Sysctl
 
@@ -139,7 +139,7 @@ class Hand:
     def shut_down_node(self, path: str) -> None:
         """``ngctl shutdown``."""
         with self.state.operation():
-            netgraph.shutdown(self.state, netgraph.find(self.state, path, 0))
+            netgraph.shutdown(self.state, graph.find(self.state, path, 0))
 
     def reboot(self) -> None:
         """Power off and on: the kernel remembers nothing, /var/run is emptied, files stay."""

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 from vimage.kernel import Cap, Iff, Interface
-from vimage.kernel.simulated import netgraph
+from vimage.kernel.simulated import graph
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Iface, Module, Node
 from vimage.kernel.simulated.state import State
@@ -179,7 +179,7 @@ def _ether_detach(state: State, iface: Iface) -> None:
     """ng_ether_detach(): the node goes for good, promiscuous mode stays."""
     node = state.node(iface.ether_node)
     if node is not None:
-        netgraph.shutdown(state, node, really=True)
+        graph.remove(state, node)
         state.retag(state.iface(iface.id) or iface, ether_node=0)
 
 
@@ -198,12 +198,12 @@ def rename(state: State, vnet: int, name: str, new: str) -> None:
     state.retag(iface, name=new)
     node = state.node(iface.ether_node)
     if node is not None and node_name(new) not in state.node_named:
-        netgraph.name_node(state, node, node_name(new))
+        graph.name_node(state, node, node_name(new))
 
 
-def set_flags(state: State, iface: Iface, set: int, clear: int) -> None:
+def set_flags(state: State, iface: Iface, on: int, off: int) -> None:
     """SIOCSIFFLAGS: the driver runs while the interface is up."""
-    wanted = (iface.flags | set) & ~clear
+    wanted = (iface.flags | on) & ~off
     if wanted == iface.flags:
         return
     flags = iface.flags & CANNOT_CHANGE | wanted & ~CANNOT_CHANGE
@@ -213,18 +213,6 @@ def set_flags(state: State, iface: Iface, set: int, clear: int) -> None:
         flags &= ~Iff.PROMISC
     flags = flags | Iff.RUNNING if flags & Iff.UP else flags & ~Iff.RUNNING
     state.retag(iface, flags=int(flags))
-
-
-def promisc(state: State, id: int, *, on: bool) -> None:
-    """ifpromisc(): counted."""
-    iface = state.iface(id)
-    if iface is None:
-        return
-    count = iface.promisc + (1 if on else -1)
-    flags = iface.flags
-    if not flags & Iff.PPROMISC:
-        flags = flags | Iff.PROMISC if count else flags & ~Iff.PROMISC
-    state.retag(iface, promisc=count, flags=int(flags))
 
 
 def set_mtu(state: State, iface: Iface, mtu: int) -> None:

@@ -311,9 +311,9 @@ def open_socket(state: State, jail: Prison, owner: str) -> Socket:
     return socket
 
 
-def close_socket(state: State, id: int) -> None:
+def close_socket(state: State, number: int) -> None:
     for socket in state.sockets():
-        if socket.id == id:
+        if socket.id == number:
             state.drop(socket)
             free_if_unheld(state, socket.jid)
 

@@ -12,8 +12,9 @@ from vimage.kernel import Command, HelperGone, JailCommand, ProcessId
 from vimage.kernel.simulated import jails
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.host import SimulatedKernel
-from vimage.kernel.simulated.programs import Running, execute
+from vimage.kernel.simulated.programs import execute
 from vimage.kernel.simulated.records import Task
+from vimage.kernel.simulated.running import Running
 
 DEFAULT_ENVIRONMENT = {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
 
