@@ -78,8 +78,9 @@ def test_exit_status(command: str, status: int) -> None:
 def test_what_a_command_gets() -> None:
     async def body(processes: HelperProcesses) -> None:
         assert sorted((await output(processes, "env")).split()) == [
-            "HOME=/", "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-            "PWD=/", "SHELL=/bin/sh", "USER=root"]
+            "HOME=/", "LOGNAME=root",
+            "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+            "PWD=/", "SHELL=/bin/sh", "TERM=dumb", "USER=root"]
         assert await output(processes, "umask; pwd; cat") == "0022\n/\n"
         assert await output(processes, "trap") == ""
     run(body)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 
 import pytest
 
 from vimage.kernel import JailError
-from vimage.kernel.freebsd import address, ifreq, interface, jail, limits, mount, sockaddr, tcp
+from vimage.kernel.freebsd import (
+    address, ifreq, interface, jail, limits, mount, netgraph, sockaddr, tcp,
+)
 
 NAME = b"ng0_vj1".ljust(16, b"\0")
 
@@ -209,6 +212,42 @@ def test_bad_jail_parameter(name: str, type_: jail.ParameterType, value: jail.Va
     ("jail:vj1:readbps:throttle=10M/process", "jail:vj1:readbps:throttle=10485760/process"),
     ("jail:vj1:pcpu:deny=50", "jail:vj1:pcpu:deny=50"),
     ("jail:vj1:", "jail:vj1:"),
+    ("jail:vj1:vmemoryuse:deny=4096b", "jail:vj1:vmemoryuse:deny=4096"),
+    ("jail:vj1:vmemoryuse:deny=4096B", "jail:vj1:vmemoryuse:deny=4096"),
+    ("jail:vj1:vmemoryuse:deny=4kb/user", "jail:vj1:vmemoryuse:deny=4096/user"),
+    ("jail:vj1:vmemoryuse:deny=2Tb", "jail:vj1:vmemoryuse:deny=2199023255552"),
+    ("jail:vj1:vmemoryuse:deny=0x10k", "jail:vj1:vmemoryuse:deny=16384"),
+    ("jail:vj1:vmemoryuse:deny=010", "jail:vj1:vmemoryuse:deny=8"),
+    ("jail:vj1:vmemoryuse:deny=0", "jail:vj1:vmemoryuse:deny=0"),
+    ("jail:vj1:vmemoryuse:deny=15e", "jail:vj1:vmemoryuse:deny=17293822569102704640"),
+    # refused by rctl(8): for the kernel to refuse
+    ("jail:vj1:vmemoryuse:deny=16e", "jail:vj1:vmemoryuse:deny=16e"),
+    ("jail:vj1:vmemoryuse:deny=4x", "jail:vj1:vmemoryuse:deny=4x"),
+    ("jail:vj1:vmemoryuse:deny=-1", "jail:vj1:vmemoryuse:deny=-1"),
 ])
 def test_amounts_of_rules(rule: str, expected: str) -> None:
     assert limits.plain(rule) == expected
+
+
+# -- names are octets --------------------------------------------------------------------------
+
+
+NOT_UTF8 = b"em\xfc0"
+ODD = os.fsdecode(NOT_UTF8)
+
+
+def test_a_name_that_is_not_utf8_comes_and_goes_unchanged() -> None:
+    """Whatever the kernel has for a name is shown and can be asked for."""
+    link = struct.pack("<BBHBBBB", 60, sockaddr.AF_LINK, 1, 6, len(NOT_UTF8), 0, 0) + NOT_UTF8
+    assert sockaddr.parse_link(link)[0] == ODD
+    assert ifreq.name_bytes(ODD).rstrip(b"\0") == NOT_UTF8
+    assert sockaddr.netgraph(ODD + ":")[2:] == NOT_UTF8 + b":"
+    assert netgraph.NAME.pack(name=ODD).rstrip(b"\0") == NOT_UTF8
+    assert netgraph.NAME.unpack(NOT_UTF8.ljust(32, b"\0")) == (ODD,)
+
+
+def test_an_error_about_such_a_name_can_be_made() -> None:
+    with pytest.raises(OSError):
+        ifreq.name_bytes(ODD * 10)
+    with pytest.raises(OSError):
+        sockaddr.netgraph(ODD * 10)

@@ -525,6 +525,14 @@ class Kernel(Protocol):
         """
 
 
+#: The environment of a command for which nothing else is asked: what login.conf(5) gives root,
+#: and as clean as ``exec.clean`` of jail(8) makes it.
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HostCommand:
     """A command to run on the host.
@@ -535,7 +543,7 @@ class HostCommand:
 
     argv: Sequence[str]
     output: int | None = None  # descriptor for stdout and stderr; None: /dev/null
-    environment: Mapping[str, str] | None = None  # None: the clean default
+    environment: Mapping[str, str] | None = None  # None: ``ENVIRONMENT``
     directory: str = "/"
 
 

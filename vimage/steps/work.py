@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from vimage.holders import Holders
 from vimage.journal import Entry, Facts, Journal, Record
 from vimage.kernel import (
-    Command, Hold, HostCommand, JailCommand, JailId, Kernel, Process, Processes,
+    ENVIRONMENT, Command, Hold, HostCommand, JailCommand, JailId, Kernel, Process, Processes,
 )
 from vimage.messages import VimageError
 from vimage.threads import KernelThread
@@ -28,12 +28,6 @@ GRACE = 2.0
 
 #: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
 FREED_WITHIN = 15.0
-
-#: What a clean environment holds (login.conf(5) gives root the same PATH).
-ENVIRONMENT = {
-    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
-}
 
 
 @dataclass(slots=True)

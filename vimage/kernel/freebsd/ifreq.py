@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 from typing import Any
 
@@ -55,7 +56,7 @@ SIOCSIFINFO_FLAGS = iowr(72, 87)
 
 def name_bytes(name: str) -> bytes:
     """ifr_name.  Raises OSError ENXIO: no interface has a name that does not fit."""
-    data = name.encode()
+    data = os.fsencode(name)
     if not data or len(data) >= NAME_SIZE:
         raise OSError(errno.ENXIO, f"no interface has such a name: {name}")
     return data.ljust(NAME_SIZE, b"\0")

@@ -94,7 +94,7 @@ def _module(name: str) -> bool:
         try:
             kld.load(candidate)
             return True
-        except OSError:
+        except FileNotFoundError:
             continue
     return False
 

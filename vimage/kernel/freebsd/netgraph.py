@@ -51,7 +51,7 @@ class Layout:
     def _encode(code: str, name: str, value: str | int | bytes) -> int | bytes:
         if not isinstance(value, str):
             return value
-        data = value.encode()
+        data = os.fsencode(value)
         if len(data) >= int(code[:-1]):
             raise OSError(errno.ENAMETOOLONG, f"{name} too long: {value}")
         return data

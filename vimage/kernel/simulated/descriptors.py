@@ -43,7 +43,7 @@ def name_of(descriptor: int) -> str:
         fail(errno.ENOENT)
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
-    except OSError:
+    except FileNotFoundError:  # a machine without it
         return _name_by_visit(descriptor)
 
 

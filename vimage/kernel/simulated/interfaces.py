@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import os
 import re
 from dataclasses import dataclass, replace
 
@@ -106,7 +107,7 @@ def generated_mac(state: State, name: str) -> str:
     """ether_gen_addr(): within FreeBSD's own block, from host and interface name."""
     uuid = state.sysctl("kern.hostuuid")
     text = f"{uuid.value if uuid else ''}-{name}-0"
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1(os.fsencode(text), usedforsecurity=False).digest()
     return ":".join(f"{byte:02x}" for byte in (0x58, 0x9C, 0xFC, 0x10, *digest[1:3]))
 
 
@@ -189,7 +190,7 @@ def _ether_detach(state: State, iface: Iface) -> None:
 def rename(state: State, vnet: int, name: str, new: str) -> None:
     """SIOCSIFNAME; an ether node follows if it can."""
     iface = find(state, vnet, name)
-    if not 0 < len(new.encode()) <= NAME_LIMIT:
+    if not 0 < len(os.fsencode(new)) <= NAME_LIMIT:
         fail(errno.EINVAL, new)
     if new == name:
         return

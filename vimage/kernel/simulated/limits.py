@@ -17,7 +17,7 @@ RESOURCES = frozenset((
     "nmsgq", "nsem", "nsemop", "nshm", "shmsize", "wallclock", "pcpu", "readbps", "writebps",
     "readiops", "writeiops"))
 SUBJECTS = frozenset(("process", "user", "loginclass", "jail"))
-_ACTION = re.compile(r"(deny|log|devctl|throttle|sig[a-z0-9]+)=\d+[kmgtpe]?(/(process|user|"
+_ACTION = re.compile(r"(deny|log|devctl|throttle|sig[a-z0-9]+)=\d+[kmgtpe]?b?(/(process|user|"
                      r"loginclass|jail))?", re.IGNORECASE)
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from vimage.kernel import ENVIRONMENT
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.host import SimulatedKernel
 
@@ -40,13 +41,13 @@ class Running:
 
     def write(self, text: str) -> None:
         if self.output is not None:
-            os.write(self.output, text.encode())
+            os.write(self.output, os.fsencode(text))
 
     def find(self, name: str) -> str:
         """execvp(3): the program's path within the root.  Raises ENOENT or EACCES."""
         candidates = [name] if "/" in name else [
             f"{directory}/{name}" for directory in
-            self.environment.get("PATH", "/sbin:/bin:/usr/sbin:/usr/bin").split(":")]
+            (self.environment.get("PATH") or ENVIRONMENT["PATH"]).split(":")]
         for candidate in candidates:
             if self.exists(candidate):
                 return candidate
@@ -64,7 +65,9 @@ class Running:
         """The machine's file for a path within the root."""
         try:
             real = self.kernel.paths.real(self.kernel.paths.resolve(path, self.root))
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
             return None
         return real if os.path.exists(real) else None
 
