@@ -140,7 +140,7 @@ class Interface:
 
 
 @dataclass(frozen=True, slots=True)
-class Jail:
+class JailInfo:
     """One jail, living or dying (jail_get(2))."""
 
     jid: JailId
@@ -152,7 +152,7 @@ class Jail:
 
 
 @dataclass(frozen=True, slots=True)
-class Mount:
+class MountInfo:
     """One mounted file system (struct statfs, sys/mount.h)."""
 
     fsid: str  # "val0:val1" in decimal, as MNT_BYFSID takes it
@@ -418,7 +418,7 @@ class Kernel(Protocol):
         """jail_set(2) with JAIL_UPDATE.  Errors (JailError): ENOENT no such jail; EINVAL
         as in ``jail_create``; EPERM a securelevel lower than the host's."""
 
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         """The jail of that jid or name, also one that is dying (JAIL_DYING).  A living
         jail is preferred to a dying one of the same name.
 
@@ -483,11 +483,11 @@ class Kernel(Protocol):
         Errors: ENOENT not mounted; EBUSY in use and not ``force``.
         """
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         """fstatfs(2): the file system that an open directory is on.  Opened anew after a
         mount, a directory is on the file system mounted there last."""
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         """getfsstat(2): every mounted file system, oldest first."""
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:
@@ -608,4 +608,4 @@ class Processes(Protocol):
         """
 
     def close(self) -> None:
-        """End the helper.  What it started runs on."""
+        """End the helper.  What it started runs on; whoever waits for it gets ``HelperGone``."""

@@ -8,8 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from vimage.kernel import Jail as KernelJail
-from vimage.kernel import JailId
+from vimage.kernel import JailId, JailInfo
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
 from vimage.steps.commands import jail_lives
@@ -63,7 +62,7 @@ class Jail(Step):
             await work.apart(work.kernel.jail_remove, jail.jid)
         await freed(work, jail.jid)
 
-    def _find(self, work: Work) -> KernelJail | None:
+    def _find(self, work: Work) -> JailInfo | None:
         """Our jail, also when only the intent to make it is known."""
         try:
             jail = work.kernel.jail_get(work.record.jid or self.name)

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from vimage.journal import Facts
 from vimage.kernel import Kernel
-from vimage.kernel import Mount as KernelMount
+from vimage.kernel import MountInfo
 from vimage.messages import VimageError
 from vimage.steps import Rank, Step
 from vimage.steps.work import Work
@@ -97,7 +97,7 @@ class Mount(Step):
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
 
-    def _mounted_here(self, work: Work, directory: int, below: KernelMount) -> bool:
+    def _mounted_here(self, work: Work, directory: int, below: MountInfo) -> bool:
         """Whether somebody else has mounted the same type on this very directory."""
         above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:

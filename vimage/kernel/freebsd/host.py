@@ -12,9 +12,9 @@ from vimage.kernel import (
     Events,
     Iff,
     Interface,
-    Jail,
+    JailInfo,
     JailId,
-    Mount,
+    MountInfo,
     NgHook,
     NgNode,
     ProcessId,
@@ -183,7 +183,7 @@ class FreeBSD:
                     parameters: Mapping[str, str | int | bool | None]) -> None:
         jails.update(JailId(jail), parameters)
 
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         return jails.get(jail if isinstance(jail, str) else JailId(jail))
 
     def jail_list(self) -> Set[int]:
@@ -216,10 +216,10 @@ class FreeBSD:
     def unmount(self, fsid: str, *, force: bool = False) -> None:
         mount.unmount(fsid, force)
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         return mount.filesystem_of(directory)
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return mount.mounts()
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:

@@ -12,11 +12,12 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vimage.kernel import Jail, JailError, JailId
+from vimage.kernel import JailInfo, JailError, JailId
 from vimage.kernel.freebsd import kld, sysctl
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -226,7 +227,7 @@ def update(jail: JailId, parameters: Mapping[str, Value]) -> None:
     set_({"jid": jail, **parameters}, JAIL_UPDATE)
 
 
-def get(jail: JailId | str) -> Jail:
+def get(jail: JailId | str) -> JailInfo:
     """Errors: ENOENT no such jail, dead or alive (FileNotFoundError, not JailError)."""
     name = ctypes.create_string_buffer(256)
     path = ctypes.create_string_buffer(1024)
@@ -246,7 +247,7 @@ def get(jail: JailId | str) -> Jail:
         found = _call(libc().jail_get, buffers, JAIL_DYING)
     except JailError as error:
         raise OSError(error.errno, error.strerror) from None
-    return Jail(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
+    return JailInfo(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
                 bool(dying.value))
 
 
@@ -261,12 +262,13 @@ def _has_vnet() -> bool:
     return _numbers("vnet") is not None
 
 
+_list_lock = threading.Lock()
 _list = sysctl.Large("security.jail.list", 64 * _XPRISON)
 
 
 def living() -> set[int]:
     """The jids of ``security.jail.list`` whose state is alive."""
-    with _list.read() as raw:
+    with _list_lock, _list.read() as raw:
         return parse_list(raw)
 
 

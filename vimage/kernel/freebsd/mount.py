@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from vimage.kernel import JailError, Mount
+from vimage.kernel import JailError, MountInfo
 from vimage.kernel.freebsd import ifreq
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -115,20 +115,20 @@ def mount(fstype: str, directory: int, options: Mapping[str, str | None]) -> str
         os.close(top)
 
 
-def filesystem_of(directory: int) -> Mount:
+def filesystem_of(directory: int) -> MountInfo:
     """fstatfs(2)."""
     buffer = ctypes.create_string_buffer(_STATFS)
     libc().fstatfs(directory, buffer)
     return parse_statfs(buffer.raw)
 
 
-def parse_statfs(raw: bytes, offset: int = 0) -> Mount:
+def parse_statfs(raw: bytes, offset: int = 0) -> MountInfo:
     """struct statfs."""
     version, = struct.unpack_from("<I", raw, offset)
     if version != _STATFS_VERSION:
         raise OSError(errno.ENOSYS, "struct statfs of this kernel is unknown")
     first, second = struct.unpack_from("<ii", raw, offset + 192)
-    return Mount(f"{first}:{second}", cut(raw[offset + 280:offset + 296]),
+    return MountInfo(f"{first}:{second}", cut(raw[offset + 280:offset + 296]),
                  cut(raw[offset + 296:offset + 1320]), cut(raw[offset + 1320:offset + 2344]))
 
 
@@ -141,7 +141,7 @@ def unmount(fsid: str, force: bool) -> None:
         raise OSError(error.errno, f"file system {fsid}: {error.strerror}") from None
 
 
-def mounts() -> list[Mount]:
+def mounts() -> list[MountInfo]:
     """Every mounted file system, oldest first."""
     call = libc().getfsstat
     while True:

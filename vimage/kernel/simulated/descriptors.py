@@ -44,10 +44,10 @@ def name_of(descriptor: int) -> str:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except FileNotFoundError:  # a machine without it
-        return _name_by_visit(descriptor)
+        return _name_by_chdir(descriptor)
 
 
-def _name_by_visit(descriptor: int) -> str:
+def _name_by_chdir(descriptor: int) -> str:
     before = os.open(".", _FLAGS)
     try:
         os.fchdir(descriptor)

@@ -10,7 +10,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from vimage.kernel import (
-    NO_FLAGS, Cap, Iff, Interface, Jail, JailId, Mount, NgHook, NgNode, ProcessId,
+    NO_FLAGS, Cap, Iff, Interface, JailInfo, JailId, MountInfo, NgHook, NgNode, ProcessId,
 )
 from vimage.kernel.simulated import (
     addresses, descriptors, graph, interfaces, jails, limits, machine, mounts, netgraph,
@@ -266,7 +266,7 @@ class SimulatedKernel:
         jails.update(self.state, JailId(jail), parameters)
 
     @operation
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         return jails.describe(jails.find(
             self.state, jail if isinstance(jail, str) else JailId(jail)))
 
@@ -321,7 +321,7 @@ class SimulatedKernel:
         mounts.unmount(self.state, fsid, force)
 
     @operation
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         number = self._opened.filesystem(directory)
         mounted = (self.state.mounted(number) if number else None) or mounts.on(
             self.state, self._directory(directory))
@@ -329,7 +329,7 @@ class SimulatedKernel:
         return mounts.describe(mounted)
 
     @operation
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return [mounts.describe(mounted) for mounted in self.state.mounts()]
 
     @operation

@@ -8,7 +8,7 @@ import signal as signals
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vimage.kernel import Jail, JailId
+from vimage.kernel import JailInfo, JailId
 from vimage.kernel.simulated import interfaces, machine
 from vimage.kernel.simulated.errors import fail, fail_in_words, no_such_jail
 from vimage.kernel.simulated.paths import Paths
@@ -234,8 +234,8 @@ def living(state: State, jid: int) -> Prison:
     return jail
 
 
-def describe(jail: Prison) -> Jail:
-    return Jail(JailId(jail.jid), jail.name, jail.path, jail.hostname,
+def describe(jail: Prison) -> JailInfo:
+    return JailInfo(JailId(jail.jid), jail.name, jail.path, jail.hostname,
                 jail.vnet == jail.jid, jail.dying)
 
 

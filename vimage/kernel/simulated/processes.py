@@ -122,5 +122,6 @@ class SimulatedProcesses:
 
     def close(self) -> None:
         """What was started runs on: its records stay in the kernel."""
+        self.helper_dies()
         if self._hear in self._kernel.state.ended:
             self._kernel.state.ended.remove(self._hear)

@@ -1,4 +1,4 @@
-"""What hands other than vimage's do to a host: for tests and for the demonstration."""
+"""What others than vimage do to a simulated host: for tests and for the demonstration."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from vimage.kernel.simulated.host import SimulatedKernel
 from vimage.kernel.simulated.records import Ruleset, Sysctl
 
 
-class Hand:
-    """Acts on a simulated host behind the service's back."""
+class HostControl:
+    """What an administrator, the root of a jail or a broken cable does behind the back of
+    the service."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         self.kernel = kernel
