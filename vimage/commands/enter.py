@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from vimage.commands.context import Context
 from vimage.journal import READY
-from vimage.kernel import JailId
+from vimage.kernel import ENVIRONMENT, JailId
 from vimage.messages import VimageError
-from vimage.steps.context import ENVIRONMENT
 
 #: What console runs: a login of root, as jexec -l would give.
 LOGIN = ("/usr/bin/login", "-f", "root")

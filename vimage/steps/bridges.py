@@ -186,7 +186,7 @@ class BridgeStep(SharedBridgeStep):
             caps = kernel.if_caps(self.parent)
             kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
         if not kernel.if_get(self.parent).flags & Iff.UP:
-            kernel.if_set_flags(self.parent, set=Iff.UP)
+            kernel.if_set_flags(self.parent, on=Iff.UP)
 
     def _promiscuous(self, kernel: Kernel, record: JsonObject) -> None:
         if record["set_promisc"] or record["cleared_autosrc"]:
@@ -293,7 +293,7 @@ class BridgeStep(SharedBridgeStep):
                 context.host.log.info("%s: in use (%s), left up", self.parent,
                                     ", ".join(users) or "netgraph")
             else:
-                kernel.if_set_flags(self.parent, clear=Iff.UP)
+                kernel.if_set_flags(self.parent, off=Iff.UP)
 
 
 @dataclass(frozen=True)
