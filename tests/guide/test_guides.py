@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.lib import snapshot
-from vimage.commands import main
 from vimage.kernel.simulated import HostControl, SimulatedKernel
+from vimage.main import main
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/guide"

@@ -84,8 +84,9 @@ class Printer:
             return
         if not self._rc:
             self._write(f"{self._progress()}{name} {outcome}\n")
-        elif outcome not in _QUIET and not problems:
-            self._write(f" {name}")
+        elif not (problems or outcome in _QUIET
+                  or outcome == "stopped" and self._verb == "restart"):
+            self._write(f" {name}")  # a restart names what is ready again
         for problem in problems:
             self._complain(problem)
 

@@ -32,7 +32,7 @@ from vimage.service.health import HealthChecks
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Again, Request, Server, refusal
+from vimage.service.server import PATIENCE, Again, Request, Server
 from vimage.service.watch import Watch, runs
 from vimage.session import (
     DONE,
@@ -234,9 +234,6 @@ class Daemon:
             "reload": self._reload, "reexec": self._reexec}
         if request.verb == "status":
             return await self._status(request, sink)
-        if request.verb not in verbs:
-            sink.send(refusal(f"the service: unknown verb {request.verb[:40]!r}"))
-            return NOTHING_TOUCHED
         if self._stopping and request.verb in ("start", "restart"):
             sink.send(events.problem(Problem.of("service_stopping")))
             return FAILED
@@ -310,9 +307,6 @@ class Daemon:
 
     async def _shut_down(self, request: Request, sink: Sink) -> int:
         """The host goes down: nothing is waited for that was accepted before."""
-        if request.names:
-            sink.send(events.problem(Problem.of("shutdown_names")))
-            return NOTHING_TOUCHED
         self._stopping = True
         self._cancel_restarts(self.restarts.waiting())
         sink.send(events.begin("stop", len(self.session.records)))
