@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +25,9 @@ from vimage.kernel.simulated.virtual_time import run
 from vimage.service import wire
 from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
+
+#: Real seconds after which a test is said to hang.
+PATIENCE = int(os.environ.get("VIMAGE_TEST_PATIENCE", "60")) * 5
 
 KIND = "same parent twice, copied and kernel's MAC"
 
@@ -104,8 +109,12 @@ async def ask(stage: Stage, *words: str, rc: bool = False, json: bool = False,
             words[0], out=io.StringIO(), err=io.StringIO(), rc=rc, json=json, terminal=terminal))
         if not reply.again:
             return reply
-        while not listening(stage):
+        for _ in range(1000):
+            if listening(stage):
+                break
             await asyncio.sleep(0.05)
+        else:
+            return reply
     raise AssertionError("every service is ending")
 
 
@@ -330,3 +339,16 @@ def nothing_unexpected(caplog: pytest.LogCaptureFixture) -> Any:
     """No test of the service ends with a traceback in the log."""
     yield
     assert failures_in(caplog) == []
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Any:
+    """A test that hangs in real time fails, and the others are run."""
+    def hangs(*_: object) -> None:
+        raise TimeoutError(f"no end within {PATIENCE} s")
+
+    was = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(PATIENCE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, was)
