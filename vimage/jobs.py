@@ -225,8 +225,9 @@ class Jobs:
                 why=f"internal error: {error!r}"),))
         finally:
             self._end(job)
-            for report in job.reports if job.result is not None else ():
-                report(job.result)
+            if job.result is not None:
+                for report in job.reports:
+                    report(job.result)
 
     def _end(self, job: Job) -> None:
         queue = self._queues[job.name]

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from vimage.journal import READY, Record
@@ -92,7 +93,7 @@ class Watch:
         if record.jid is not None:
             self._jails[record.jid] = record
             self._attempt(f"jail {record.jid} cannot be watched",
-                          lambda jail=record.jid: self._events.watch_jail(jail))
+                          partial(self._events.watch_jail, record.jid))
 
     def unwatch(self, record: Record) -> None:
         """Look after it no longer."""
@@ -124,7 +125,7 @@ class Watch:
         if self._loop is None:
             return
         self._timer = self._loop.call_later(TICK, self._tick)
-        self._attempt(_LOOK, lambda: self._look_if_due(self._loop.time()))
+        self._attempt(_LOOK, partial(self._look_if_due, self._loop.time()))
         if self._reconnect:
             self._reconnect_parents()
         self._attempt("the state of vimages cannot be written", self._host.journal.flush)
