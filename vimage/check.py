@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from typing import Any
 
-from vimage.configuration.names import bridge_node
+from vimage.configuration import names
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
@@ -75,9 +76,8 @@ def limits(kernel: Kernel, configuration: Configuration) -> Iterator[Problem]:
     seconds = configuration.shutdown_timeout
     for vimage in vimages:
         if vimage.stop_timeout > seconds:
-            yield Problem.of("limit_shutdown", vimage=vimage.name, warning=True,
-                             name=vimage.name, value=f"{vimage.stop_timeout:g}",
-                             have=f"{seconds:g}")
+            yield _about(vimage, "stop_timeout", "limit_shutdown", warning=True,
+                         value=f"{vimage.stop_timeout:g}", have=f"{seconds:g}")
 
 
 def load_modules(kernel: Kernel) -> None:
@@ -91,16 +91,18 @@ def load_modules(kernel: Kernel) -> None:
 
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
-           shared: Iterable[str] = ()) -> list[Problem]:
+           shared: Iterable[str] = (), *, running: bool = False) -> list[Problem]:
     """Everything, but for a jail of its name, that would make the start of one vimage fail here.
 
     ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
-    may yet make is not missed: then it is a warning.
+    may yet make is not missed: then it is a warning.  One that is ``running`` has its
+    interfaces itself.
     """
     return [
-        *_root(kernel, vimage), *_interfaces(kernel, vimage, configuration, frozenset(shared)),
-        *_nodes(kernel, vimage), *_mounts(kernel, vimage), *_boot(kernel, vimage),
-        *_limits(kernel, vimage),
+        *_root(kernel, vimage),
+        *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
+        *([] if running else _nodes(kernel, vimage)),
+        *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
     ]
 
 
@@ -130,21 +132,23 @@ def _root(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     try:
         mode = os.stat(kernel.path(vimage.rootdir)).st_mode
     except OSError as error:
-        yield _of(vimage, "root_missing", vimage.rootdir, error.strerror,
-                  warning=_prepares(vimage, "exec_prepare"))
+        yield _about(vimage, "rootdir", "root_missing", value=vimage.rootdir, why=error.strerror,
+                     warning=_prepares(vimage, "exec_prepare"))
         return
     if not stat.S_ISDIR(mode):
-        yield _of(vimage, "root_missing", vimage.rootdir, "Not a directory")
+        yield _about(vimage, "rootdir", "root_missing", value=vimage.rootdir,
+                     why="Not a directory")
 
 
-def _of(vimage: Vimage, key: str, value: str, why: str | None, *,
-        warning: bool = False) -> Problem:
-    return Problem.of(key, vimage=vimage.name, warning=warning, name=vimage.name, value=value,
-                      why=why)
+def _about(vimage: Vimage, part: str, key: str, /, *, warning: bool = False,
+           **fields: Any) -> Problem:
+    """A problem with the value of a variable of this vimage."""
+    return Problem.of(key, vimage=vimage.name, warning=warning,
+                      variable=f"vimage_{names.variable(vimage.name)}_{part}", **fields)
 
 
 def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
-                shared: frozenset[str]) -> Iterator[Problem]:
+                shared: frozenset[str], *, running: bool) -> Iterator[Problem]:
     made_later = _prepares(vimage, "exec_prepare", "exec_prestart")
     parents = dict.fromkeys(link.parent for link in vimage.links if not link.host_only)
     for parent in parents:
@@ -153,26 +157,25 @@ def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
         try:
             interface = kernel.if_get(parent)
         except OSError:
-            yield Problem.of("parent_missing", vimage=vimage.name, warning=made_later,
-                             name=vimage.name, parent=parent, have=_have(kernel))
+            yield _about(vimage, "bridges", "parent_missing", warning=made_later,
+                         parent=parent, have=_have(kernel))
             continue
         if not interface.mac:
-            yield Problem.of("parent_not_ether_of", vimage=vimage.name,
-                             name=vimage.name, parent=parent)
-    for name in vimage.vnets:
+            yield _about(vimage, "bridges", "parent_not_ether_of", parent=parent)
+    for name in () if running else vimage.vnets:
         try:
             kernel.if_get(name)
         except OSError:
-            yield Problem.of("vnet_missing", vimage=vimage.name, warning=made_later,
-                             name=vimage.name, interface=name, have=_have(kernel))
+            yield _about(vimage, "vnets", "vnet_missing", warning=made_later,
+                         interface=name, have=_have(kernel))
     for link in vimage.links:
         bridge = configuration.bridges.get(link.parent)
         if bridge is not None and bridge_key(bridge.name) not in shared:
-            yield from _taken(kernel, vimage, bridge.name, bridge_node(bridge.name))
+            yield from _taken(kernel, vimage, bridge.name, names.bridge_node(bridge.name))
 
 
 def _have(kernel: Kernel) -> str:
-    return " ".join(i.name for i in kernel.if_list() if i.mac)
+    return " ".join(i.name for i in kernel.if_list() if i.mac) or "none"
 
 
 def _taken(kernel: Kernel, vimage: Vimage, interface: str, node: str) -> Iterator[Problem]:
@@ -198,8 +201,7 @@ def _nodes(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
 
 def _mounts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
-        yield Problem.of("ruleset_missing", vimage=vimage.name, name=vimage.name,
-                         value=vimage.devfs_ruleset)
+        yield _about(vimage, "devfs_ruleset", "ruleset_missing", value=vimage.devfs_ruleset)
     try:
         lines = (read_fstab(kernel, vimage.fstab, vimage.rootdir, 0)
                  if vimage.fstab and vimage.rootdir != "/"
@@ -227,19 +229,18 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.rootdir == "/":
         for service in vimage.afterstart_services:
             if service in HARMFUL_SHARED:
-                yield Problem.of("service_harmful", vimage=vimage.name, name=vimage.name,
-                                 service=service, why=HARMFUL_SHARED[service])
+                yield _about(vimage, "afterstart_services", "service_harmful",
+                             service=service, why=HARMFUL_SHARED[service])
         if vimage.boot is Boot.FULL:
-            yield Problem.of("boot_full_shared", vimage=vimage.name, warning=True, name=vimage.name)
+            yield _about(vimage, "boot", "boot_full_shared", warning=True)
         yield Problem.of("no_boundary", vimage=vimage.name, warning=True, name=vimage.name)
     elif vimage.exec_start and not _has_shell(kernel, vimage):
-        yield Problem.of("no_shell", vimage=vimage.name, name=vimage.name, root=vimage.rootdir)
+        yield _about(vimage, "boot", "no_shell", name=vimage.name, root=vimage.rootdir)
 
 
 def _limits(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.rctl and not _number(kernel, "kern.racct.enable"):
-        yield Problem.of("no_racct", vimage=vimage.name, name=vimage.name,
-                         value=" ".join(vimage.rctl))
+        yield _about(vimage, "rctl", "no_racct", value=" ".join(vimage.rctl))
 
 
 def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:

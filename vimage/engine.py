@@ -1,29 +1,42 @@
-"""Carries steps out and undoes them; no vimage waits for another without need.
+"""Carries out on one vimage what its steps say: start, stop, change, settle.
 
-The engine is the one place that decides who may act on a vimage: one task at a time for
-each name, in one process at a time (the lock of the journal).
+The engine does one thing to one vimage; in which order things are done, and that no two are
+done to one vimage at once, is for ``vimage.jobs`` to see to.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Protocol, TypeVar
 
 from vimage import plan
-from vimage.configuration.render import as_dict
-from vimage.journal import BEGUN, DONE, READY, STARTING, STOPPING, Entry, Record
+from vimage.journal import (
+    AMENDED,
+    BEGUN,
+    CHANGING,
+    DONE,
+    NEW,
+    OLD,
+    READY,
+    STARTING,
+    STOPPING,
+    UNDOING,
+    UNDONE,
+    Entry,
+    Record,
+)
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
-from vimage.steps import Rank, Step
-from vimage.steps.work import Tools, Work
+from vimage.plan import Difference
+from vimage.steps.context import Host, StepContext
+from vimage.steps.kinds import before_amendment, from_entry, steps_of
+from vimage.steps.step import Rank, Step
 
-#: Undoing these runs commands, which must not run twice: the journal is written after each.
-_COMMAND_RANKS = frozenset({Rank.PRESTOP, Rank.COMMAND, Rank.SERVICE, Rank.EXEC_STOP,
-                            Rank.POSTSTOP, Rank.RELEASE})
-
+T = TypeVar("T")
 
 #: What a reboot undoes by itself.
 _LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
@@ -36,12 +49,14 @@ class Outcome(Enum):
     ALREADY_READY = "already ready"
     STOPPED = "stopped"
     NOT_RUNNING = "not running"
+    CHANGED = "changed"
     FAILED = "failed"
-    LEFT_OUT = "left out"
+    SKIPPED = "skipped"
 
 
-class Result(NamedTuple):
-    """The end of one start or stop."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The end of one start, stop or change."""
 
     name: str
     outcome: Outcome
@@ -49,306 +64,36 @@ class Result(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return self.outcome not in (Outcome.FAILED, Outcome.LEFT_OUT) and not self.problems
+        return self.outcome not in (Outcome.FAILED, Outcome.SKIPPED) and not self.problems
 
 
-Report = Callable[[Result], None]
+class Observer(Protocol):
+    """Who looks after vimages that are ready.
+
+    What is looked after is one record: it is ready from ``ready`` to the next ``leaving``.
+    """
+
+    def ready(self, record: Record) -> None:
+        """From now on, and when it has been changed."""
+
+    def leaving(self, record: Record) -> None:
+        """Not from now on: it is going to be stopped, or changed."""
+
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
+        """Its start has failed, and what was made of it is undone."""
 
 
-def silent(_: Result) -> None:
-    """Report to nobody."""
+class NoObserver:
+    """Nobody looks after them: the command acts itself."""
 
+    def ready(self, record: Record) -> None:
+        """Do nothing."""
 
-#: What can be known to fail before a vimage is touched.
-Preflight = Callable[[str], Sequence[Problem]]
+    def leaving(self, record: Record) -> None:
+        """Do nothing."""
 
-
-def clear(_: str) -> Sequence[Problem]:
-    """Nothing stands against it."""
-    return ()
-
-
-class Engine:
-    """Starts, stops and recovers vimages."""
-
-    def __init__(self, tools: Tools, parallel: int = 4) -> None:
-        self.tools = tools
-        #: The host goes down: what it takes with it is not undone.
-        self.going_down = False
-        self._slots = asyncio.Semaphore(max(1, parallel))
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        #: How often each vimage, and how often every one, was to be stopped.
-        self._stops: defaultdict[str, int] = defaultdict(int)
-        self._stops_of_all = 0
-
-    @property
-    def records(self) -> dict[str, Record]:
-        return self.tools.journal.records
-
-    def set_parallel(self, parallel: int) -> None:
-        """How many vimages may be under way at once from now on."""
-        self._slots = asyncio.Semaphore(max(1, parallel))
-
-    def busy(self, name: str) -> bool:
-        """Whether a start or stop of this vimage is under way."""
-        return self._locks[name].locked()
-
-    # -- several vimages -------------------------------------------------------------------
-
-    async def start(self, names: Sequence[str], configuration: Configuration,
-                    report: Report = silent, preflight: Preflight = clear) -> list[Result]:
-        """Start vimages of the configuration and, before them, what they depend on.
-
-        What ``preflight`` finds keeps a vimage from being touched.
-        """
-        wanted = with_dependencies(names, configuration.vimages)
-        needs = {name: configuration.vimages[name].depend for name in wanted}
-        asked = {name: self._stops_of(name) for name in wanted}
-
-        async def one(name: str) -> Result:
-            if self._stops_of(name) != asked[name]:
-                return _overtaken(name, Outcome.LEFT_OUT)
-            problems = preflight(name)
-            if problems:
-                return Result(name, Outcome.LEFT_OUT, tuple(problems))
-            return await self.start_one(configuration.vimages[name], configuration)
-
-        return await self._in_order(wanted, needs, report, one)
-
-    async def stop(self, names: Iterable[str], report: Report = silent, *,
-                   every: bool = False) -> list[Result]:
-        """Stop vimages and, before them, those that depend on them.
-
-        A start of one of them that is under way is cut short and undone, and one that has yet
-        to begin does not.  With ``every`` that holds for all vimages.
-        """
-        wanted = self.with_dependents(names)
-        self._overtake(wanted, every=every)
-        after: defaultdict[str, list[str]] = defaultdict(list)
-        for other in wanted:
-            for name in self._depend(other):
-                after[name].append(other)
-        return await self._in_order(wanted, after, report, self.stop_one, need_ok=False)
-
-    def _stops_of(self, name: str) -> tuple[int, int]:
-        return self._stops[name], self._stops_of_all
-
-    def _overtake(self, names: Iterable[str], *, every: bool) -> None:
-        self._stops_of_all += every
-        for name in names:
-            self._stops[name] += 1
-        for name in list(self._starting) if every else names:
-            if name in self._starting:
-                self._starting[name].cancel()
-
-    async def recover(self, report: Report = silent) -> list[Result]:
-        """Undo what an earlier process left half done.  What is ready is left alone."""
-        names = [name for name, record in self.records.items() if record.state != READY]
-        return await self._in_order(names, {}, report, self.stop_one, need_ok=False)
-
-    async def _in_order(self, names: Sequence[str], needs: Mapping[str, Sequence[str]],
-                        report: Report, act: Callable[[str], Awaitable[Result]], *,
-                        need_ok: bool = True) -> list[Result]:
-        tasks: dict[str, asyncio.Task[Result]] = {}
-
-        async def one(name: str) -> Result:
-            for other in needs.get(name, ()):
-                if other in tasks:
-                    before = await asyncio.shield(tasks[other])
-                    if need_ok and not before.ok:
-                        result = Result(name, Outcome.LEFT_OUT, (Problem.of(
-                            "depend_failed", vimage=name, name=name, other=other),))
-                        report(result)
-                        return result
-            async with self._slots:
-                result = await act(name)
-            report(result)
-            return result
-
-        for name in names:
-            tasks[name] = asyncio.create_task(one(name), name=f"vimage {name}")
-        try:
-            return [await tasks[name] for name in names]
-        except asyncio.CancelledError:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-            raise
-
-    def _depend(self, name: str) -> Sequence[str]:
-        return self.records[name].configuration.get("depend", ()) if name in self.records else ()
-
-    def with_dependents(self, names: Iterable[str]) -> list[str]:
-        """Names and, before each, the running vimages that depend on it."""
-        users: defaultdict[str, list[str]] = defaultdict(list)
-        for name in self.records:
-            for other in self._depend(name):
-                users[other].append(name)
-        return _closure(names, lambda name: users.get(name, ()))
-
-    # -- one vimage --------------------------------------------------------------------------
-
-    async def start_one(self, vimage: Vimage, configuration: Configuration) -> Result:
-        """From nothing to ready, or back to nothing."""
-        async with self._locks[vimage.name]:
-            record = self.records.get(vimage.name)
-            if record is not None:
-                if record.state == READY:
-                    return Result(vimage.name, Outcome.ALREADY_READY)
-                left = await self._undo(record)
-                if left:
-                    return Result(vimage.name, Outcome.FAILED, tuple(left))
-            record = Record(vimage.name, STARTING, configuration=as_dict(vimage))
-            asked = self._stops_of(vimage.name)
-            self._starting[vimage.name] = asyncio.ensure_future(
-                self._do_all(record, plan.start(vimage, configuration)))
-            try:
-                await self._starting[vimage.name]
-                record.state = READY
-                self.tools.journal.write(record)
-            except VimageError as error:
-                return Result(vimage.name, Outcome.FAILED,
-                              (error.problem, *await self._undo(record)))
-            except asyncio.CancelledError:
-                problems = await self._undo(record)
-                if self._stops_of(vimage.name) == asked:
-                    raise
-                return _overtaken(vimage.name, Outcome.FAILED, problems)
-            finally:
-                del self._starting[vimage.name]
-            return Result(vimage.name, Outcome.READY)
-
-    async def stop_one(self, name: str) -> Result:
-        """Undo all that the record of a vimage holds."""
-        async with self._locks[name]:
-            record = self.records.get(name)
-            if record is None:
-                return Result(name, Outcome.NOT_RUNNING)
-            problems = await self._undo(record)
-            return Result(name, Outcome.FAILED if record.entries else Outcome.STOPPED,
-                          tuple(problems))
-
-    async def change(self, name: str, steps: Sequence[Step], entries: Sequence[Entry],
-                     configuration: Mapping[str, Any]) -> list[Problem]:
-        """Change a vimage that is ready: undo some entries, do some steps.
-
-        A step that fails is undone and leaves the others as they are.
-        """
-        async with self._locks[name]:
-            record = self.records[name]
-            try:
-                problems = await self._undo_some(record, lambda entry: any(
-                    entry is other for other in entries))
-                try:
-                    await self._do_all(record, steps)
-                    record.configuration = dict(configuration)
-                except VimageError as failed:
-                    problems.append(failed.problem)
-                    problems += await self._undo_some(record, lambda e: e.state == BEGUN)
-            finally:
-                self.tools.release(name)
-            self._save(record)
-            return problems
-
-    async def _undo_some(self, record: Record,
-                         wanted: Callable[[Entry], bool]) -> list[Problem]:
-        problems = []
-        for entry, step in plan.stop(record):
-            if wanted(entry):
-                problems += await self._undo_entry(record, entry, step)
-        return problems
-
-    async def _do_all(self, record: Record, steps: Sequence[Step]) -> None:
-        left = deque(steps)
-        foreseen: deque[Entry] = deque()
-        while left:
-            foreseen = foreseen or self._foresee(record, left)
-            step = left.popleft()
-            entry = foreseen.popleft() if foreseen else Entry(step.kind, step.arguments())
-            try:
-                left.extendleft(reversed(await self._do(record, step, entry)))
-            except StepFailed as failed:
-                if step.mandatory:
-                    raise
-                self.tools.log.warning("%s", failed.problem)
-
-    def _foresee(self, record: Record, steps: Iterable[Step]) -> deque[Entry]:
-        """One write for the intents of the next steps, as far as they are known already."""
-        entries: deque[Entry] = deque()
-        for step in steps:
-            entry = Entry(step.kind, step.arguments())
-            if not step.foresee(Work(self.tools, record, entry)):
-                break
-            entries.append(entry)
-        if entries:
-            self.tools.journal.write(record)
-        return entries
-
-    async def _do(self, record: Record, step: Step, entry: Entry) -> list[Step]:
-        try:
-            more = await step.do(Work(self.tools, record, entry))
-        except VimageError as error:
-            raise StepFailed(record.name, str(error)) from error
-        except OSError as error:
-            why = f"{step.describe() or step.kind}: {error.strerror or error}"
-            raise StepFailed(record.name, why) from error
-        except Exception as error:
-            self.tools.log.exception("%s: %s", record.name, step.kind)
-            raise StepFailed(record.name, f"{step.kind}: internal error: {error!r}") from error
-        entry.state = DONE
-        return more or []
-
-    async def _undo(self, record: Record) -> list[Problem]:
-        """Undo every entry, by rank.  What fails stays in the record for the next try."""
-        record.state = STOPPING
-        problems = self._save(record) if record.name in self.records else []
-        try:
-            for entry, step in plan.stop(record):
-                problems += await self._undo_entry(record, entry, step)
-        finally:
-            self.tools.release(record.name)
-        if record.entries:
-            problems += self._save(record)
-        else:
-            self.tools.journal.remove(record.name)
-        return problems
-
-    async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
-        """Undo one entry.  What fails stays in the record, but no command is run twice."""
-        commands = step.rank in _COMMAND_RANKS
-        problems: list[Problem] = []
-        if self.going_down and step.rank in _LEFT_TO_REBOOT:
-            record.entries.remove(entry)
-            return problems
-        try:
-            await step.undo(Work(self.tools, record, entry, undoing=True))
-        except (VimageError, OSError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            problems.append(Problem.of("undo_failed", vimage=record.name, name=record.name,
-                                       step=step.describe_undo() or step.kind, why=why))
-            if not commands:
-                return problems
-        except Exception as error:
-            self.tools.log.exception("%s: undoing %s", record.name, step.kind)
-            return [Problem.of("undo_failed", vimage=record.name, name=record.name,
-                               step=step.kind, why=f"internal error: {error!r}")]
-        record.entries.remove(entry)
-        return problems + (self._save(record) if commands else [])
-
-    def _save(self, record: Record) -> list[Problem]:
-        """Write while undoing.  A full disk must not keep anything from being undone:
-        the older record says more than there is, and undo copes with that."""
-        try:
-            self.tools.journal.write(record)
-        except VimageError as error:
-            self.tools.log.info("%s", error)
-        return []
-
-
-def _overtaken(name: str, outcome: Outcome, problems: Sequence[Problem] = ()) -> Result:
-    """The end of a start that a later stop has made pointless."""
-    return Result(name, outcome, (Problem.of("overtaken", vimage=name, name=name), *problems))
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
+        """Do nothing."""
 
 
 class StepFailed(VimageError):
@@ -358,22 +103,402 @@ class StepFailed(VimageError):
         super().__init__(Problem.of("step_failed", vimage=name, name=name, why=why))
 
 
-def with_dependencies(names: Iterable[str], vimages: Mapping[str, Vimage]) -> list[str]:
-    """Names and, before each, what it depends on."""
-    return _closure(names, lambda name: vimages[name].depend)
+class Engine:
+    """Acts on vimages, one call for each thing done to one vimage."""
 
+    def __init__(self, host: Host, observer: Observer) -> None:
+        self.host = host
+        self.observer = observer
+        #: The host goes down: what it takes with it is not undone.
+        self.going_down = False
+        self._starting: dict[str, asyncio.Task[None]] = {}
 
-def _closure(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> list[str]:
-    """Depth first, each name once, after everything ``before`` gives for it."""
-    found: dict[str, None] = {}
+    @property
+    def records(self) -> dict[str, Record]:
+        return self.host.journal.records
 
-    def visit(name: str, path: frozenset[str]) -> None:
-        if name in found or name in path:
+    # -- start ---------------------------------------------------------------------------------
+
+    async def start(self, vimage: Vimage, configuration: Configuration,
+                    file: str = "") -> Result:
+        """From nothing to ready, or back to nothing."""
+        record = self.records.get(vimage.name)
+        if record is not None:
+            problems = await self._settle(record)
+            if record.name in self.records:
+                return Result(vimage.name, Outcome.ALREADY_READY if record.state == READY
+                              else Outcome.FAILED, tuple(problems))
+            for problem in problems:
+                self.host.log.warning("%s", problem)
+        record = Record(vimage.name, STARTING, configuration=vimage.to_dict(), file=file)
+        task = asyncio.ensure_future(self._do_all(record, plan.start(vimage, configuration)))
+        self._starting[vimage.name] = task
+        try:
+            await task
+            record.state = READY
+            self.host.journal.write(record)
+        except VimageError as error:
+            return Result(vimage.name, Outcome.FAILED, (error.problem, *await self._undo(record)))
+        except asyncio.CancelledError:
+            problems = await self._undo(record)
+            if task.cancelled() and not _cancelling():
+                return interrupted(vimage.name, problems)
+            raise
+        finally:
+            del self._starting[vimage.name]
+            self.host.release(vimage.name)
+        self.observer.ready(record)
+        return Result(vimage.name, Outcome.READY)
+
+    def interrupt(self, name: str) -> None:
+        """Cut a start short that is under way: it is undone."""
+        if name in self._starting:
+            self._starting[name].cancel()
+
+    # -- stop ----------------------------------------------------------------------------------
+
+    async def stop(self, name: str) -> Result:
+        """Undo all that the record of a vimage holds."""
+        record = self.records.get(name)
+        if record is None:
+            return Result(name, Outcome.NOT_RUNNING)
+        problems = await self._undo(record)
+        return Result(name, Outcome.FAILED if record.entries else Outcome.STOPPED,
+                      tuple(problems))
+
+    async def settle(self, name: str) -> Result:
+        """Take back what an earlier process left half done; what is ready is left alone."""
+        record = self.records.get(name)
+        if record is None:
+            return Result(name, Outcome.NOT_RUNNING)
+        problems = await self._settle(record)
+        if name not in self.records:
+            return Result(name, Outcome.STOPPED, tuple(problems))
+        if record.state == READY:
+            self.observer.ready(record)
+            return Result(name, Outcome.READY, tuple(problems))
+        return Result(name, Outcome.FAILED, tuple(problems))
+
+    async def _settle(self, record: Record) -> list[Problem]:
+        if record.state == READY:
+            return []
+        if record.state == CHANGING:
+            return await self._roll_back(record)
+        return await self._undo(record)
+
+    async def _undo(self, record: Record) -> list[Problem]:
+        """Undo every entry, by rank.  What fails stays in the record for the next try."""
+        if record.state in (READY, CHANGING):
+            self.observer.leaving(record)
+        record.state = STOPPING
+        if record.name in self.records:
+            self._save(record)
+        problems: list[Problem] = []
+        try:
+            for entry, step in plan.stop(record):
+                problems += await self._undo_entry(record, entry, step)
+                if entry.state == UNDONE:
+                    record.entries.remove(entry)
+                if step.undo_runs_commands:
+                    self._save(record)
+        finally:
+            self.host.release(record.name)
+        if record.entries:
+            self._save(record)
+        else:
+            self._forget(record)
+        return problems
+
+    async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
+        """Undo one entry; its state says whether it is undone.  No command is run twice."""
+        if entry.state == UNDONE or self.going_down and step.rank in _LEFT_TO_REBOOT:
+            entry.state = UNDONE
+            return []
+        problems: list[Problem] = []
+        try:
+            await step.undo(StepContext(self.host, record, entry, undoing=True))
+        except (VimageError, OSError) as error:
+            problems.append(self._undo_failed(record, step, reason(error)))
+            if not step.undo_runs_commands:
+                return problems
+        except Exception as error:
+            self.host.log.exception("%s: undoing %s", record.name, step.kind)
+            return [self._undo_failed(record, step, f"internal error: {error!r}")]
+        entry.state = UNDONE
+        return problems
+
+    @staticmethod
+    def _undo_failed(record: Record, step: Step, why: str) -> Problem:
+        return Problem.of("undo_failed", vimage=record.name, name=record.name,
+                          step=step.describe_undo() or step.describe() or step.kind, why=why)
+
+    # -- change --------------------------------------------------------------------------------
+
+    async def change(self, name: str, vimage: Vimage, configuration: Configuration,
+                     difference: Difference) -> Result:
+        """Make a vimage that is ready what ``vimage`` says, or leave it as it was.
+
+        The record says how far a change has come; one write makes it count.
+        """
+        record = self.records[name]
+        self.observer.leaving(record)
+        before = record.configuration
+        try:
+            if difference:
+                record.state, record.target, record.note = CHANGING, vimage.to_dict(), ""
+                problems = await self._change(record, difference)
+                if problems:
+                    record.note = f"reload failed: {problems[0]}"
+                    return Result(name, Outcome.FAILED,
+                                  (*problems, *await self._roll_back(record)))
+            else:
+                record.configuration, record.note = vimage.to_dict(), ""
+                self.host.journal.write(record)
+        except VimageError as error:  # nothing but the record was touched
+            for entry in record.entries:
+                entry.change = ""
+            record.state, record.target, record.configuration = READY, None, before
+            record.note = f"reload failed: {error}"
+            return Result(name, Outcome.FAILED, (error.problem,))
+        except asyncio.CancelledError:
+            await self._roll_back(record)
+            raise
+        finally:
+            self.host.release(name)
+            if record.state == READY:
+                self.observer.ready(record)
+        return Result(name, Outcome.CHANGED)
+
+    async def _change(self, record: Record, difference: Difference) -> list[Problem]:
+        """Empty when all was done and the record says so."""
+        steps = steps_of(record)
+        replaced = [pair for pair in steps if pair[1].identity in difference.replaced]
+        removed = [pair for pair in steps if pair[1].identity in difference.removed]
+        for entry, _ in (*replaced, *removed):
+            entry.change = OLD
+        self.host.journal.write(record)
+        try:
+            problems = await self._undo_old(record, replaced)
+            if not problems:
+                await self._do_all(record, difference.added, change=NEW)
+                for was, step in difference.amended:
+                    await self._amend(record, was, step)
+                problems = await self._undo_old(record, removed)
+            if not problems:
+                self._commit(record)
+        except VimageError as error:
+            return [error.problem]
+        return problems
+
+    async def _undo_old(self, record: Record,
+                        old: Sequence[tuple[Entry, Step]]) -> list[Problem]:
+        for entry, step in plan.undo_order(old):
+            if not step.undo_runs_commands:  # those record it themselves, once they run one
+                entry.state = UNDOING
+                self.host.journal.write(record)
+            problems = await self._undo_entry(record, entry, step)
+            if problems:
+                return problems
+        return []
+
+    async def _amend(self, record: Record, was: Step, step: Step) -> None:
+        entry = next((e for e, s in steps_of(record) if s.identity == step.identity
+                      and e.change != OLD), None)
+        if entry is None:
+            await self._do_all(record, [step], change=NEW)
             return
-        for other in before(name):
-            visit(other, path | {name})
-        found[name] = None
+        entry.change, entry.before, entry.arguments = AMENDED, entry.arguments, step.arguments()
+        self.host.journal.write(record)
+        await self._guarded(record, step, step.amend(StepContext(self.host, record, entry), was))
 
-    for name in names:
-        visit(name, frozenset())
-    return list(found)
+    def _commit(self, record: Record) -> None:
+        """One write, and the change counts."""
+        assert record.target is not None
+        entries, configuration, target = record.entries, record.configuration, record.target
+        changes = [(entry, entry.change, entry.before) for entry in entries]
+        record.entries = [entry for entry in entries if entry.change != OLD]
+        for entry in record.entries:
+            entry.change, entry.before = "", None
+        record.state, record.configuration, record.target = READY, record.target, None
+        try:
+            self.host.journal.write(record)
+        except VimageError:
+            for entry, change, before in changes:
+                entry.change, entry.before = change, before
+            record.entries, record.state = entries, CHANGING
+            record.configuration, record.target = configuration, target
+            raise
+
+    async def _roll_back(self, record: Record) -> list[Problem]:
+        """Take a change back that failed, or that an earlier process did not end.
+
+        What cannot be taken back stays CHANGING, for the next try.
+        """
+        problems: list[Problem] = []
+        try:
+            problems = await self._take_back_new(record) or await self._do_old_again(record) \
+                or await self._amend_back(record)
+        finally:
+            self.host.release(record.name)
+        if problems:
+            self._save(record)
+            return problems
+        record.state, record.target = READY, None
+        record.note = record.note or "reload failed: it was interrupted"
+        self._save(record)
+        return []
+
+    async def _take_back_new(self, record: Record) -> list[Problem]:
+        """A command that fails is only logged: it is not run again."""
+        left: list[Problem] = []
+        new = [pair for pair in steps_of(record) if pair[0].change == NEW]
+        for entry, step in plan.undo_order(new):
+            problems = await self._undo_entry(record, entry, step)
+            if entry.state == UNDONE:
+                record.entries.remove(entry)
+                for problem in problems:
+                    self.host.log.error("%s", problem)
+            else:
+                left += problems
+            self._save(record)
+        return left
+
+    async def _do_old_again(self, record: Record) -> list[Problem]:
+        """What the change has undone, in the order in which it was first done."""
+        for entry, step in steps_of(record):
+            if entry.change != OLD:
+                continue
+            problems = await self._do_again(record, entry, step)
+            if problems:
+                return problems
+            entry.state, entry.change = DONE, ""
+            self._save(record)
+        return []
+
+    async def _do_again(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
+        if entry.state == DONE:
+            return []  # its turn to be undone had not come
+        if step.undo_runs_commands:
+            if entry.state == BEGUN:  # by an earlier process, which was taking this change back
+                self.host.log.warning("%s: %s: begun earlier, not run again",
+                                      record.name, step.describe())
+                return []
+        elif entry.state in (UNDOING, BEGUN):
+            problems = await self._undo_entry(record, entry, step)
+            if problems:
+                return problems
+        record.entries.remove(entry)  # the step records its intent anew
+        entry.state, entry.results = BEGUN, {}
+        try:
+            await self._guarded(record, step, step.do(StepContext(self.host, record, entry)))
+        except VimageError as error:
+            if entry not in record.entries:
+                entry.state = UNDONE
+                record.entries.append(entry)
+            return [error.problem]
+        return []
+
+    async def _amend_back(self, record: Record) -> list[Problem]:
+        for entry in record.entries:
+            if entry.change != AMENDED:
+                continue
+            step, now = before_amendment(entry), from_entry(entry)
+            try:
+                await self._guarded(record, step,
+                                    step.amend(StepContext(self.host, record, entry), now))
+            except VimageError as error:
+                return [error.problem]
+            entry.arguments, entry.change, entry.before = step.arguments(), "", None
+        return []
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    async def _do_all(self, record: Record, steps: Iterable[Step], change: str = "") -> None:
+        left = deque(steps)
+        ahead: deque[Entry] = deque()
+        while left:
+            ahead = ahead or self._record_ahead(record, left, change)
+            step = left.popleft()
+            entry = ahead.popleft() if ahead else _entry(step, change)
+            try:
+                more = await self._guarded(record, step,
+                                           step.do(StepContext(self.host, record, entry)))
+                entry.state = DONE
+                left.extendleft(reversed(more or []))
+            except StepFailed as failed:
+                if step.mandatory:
+                    raise
+                self.host.log.warning("%s", failed.problem)
+
+    def _record_ahead(self, record: Record, steps: Iterable[Step],
+                      change: str) -> deque[Entry]:
+        """One write for the intents of the next steps, as far as they are known already."""
+        entries: deque[Entry] = deque()
+        for step in steps:
+            entry = _entry(step, change)
+            try:
+                known = step.record_ahead(StepContext(self.host, record, entry))
+            except OSError as error:
+                raise StepFailed(record.name, _why(step, error)) from error
+            if not known:
+                break
+            entries.append(entry)
+        if entries:
+            self.host.journal.write(record)
+        return entries
+
+    async def _guarded(self, record: Record, step: Step, act: Awaitable[T]) -> T:
+        """Whatever goes wrong in a step is a StepFailed."""
+        try:
+            return await act
+        except (VimageError, OSError) as error:
+            raise StepFailed(record.name, _why(step, error)) from error
+        except Exception as error:
+            self.host.log.exception("%s: %s", record.name, step.kind)
+            raise StepFailed(record.name, f"{step.kind}: internal error: {error!r}") from error
+
+    # -- the journal -----------------------------------------------------------------------------
+
+    def _save(self, record: Record) -> None:
+        """Write while undoing.  A full disk must not keep anything from being undone:
+        the older record says more than there is, and undo copes with that."""
+        try:
+            self.host.journal.write(record)
+        except VimageError as error:
+            self.host.log.error("%s", error)
+
+    def _forget(self, record: Record) -> None:
+        try:
+            self.host.journal.remove(record.name)
+        except VimageError as error:
+            self.host.log.error("%s", error)
+
+
+def interrupted(name: str, problems: Sequence[Problem] = (),
+                outcome: Outcome = Outcome.FAILED) -> Result:
+    """The end of a start that a later stop has made pointless."""
+    return Result(name, outcome,
+                  (Problem.of("start_interrupted", vimage=name, name=name), *problems))
+
+
+def reason(error: VimageError | OSError) -> str:
+    """Why, in words."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)
+
+
+def _why(step: Step, error: VimageError | OSError) -> str:
+    if isinstance(error, VimageError):
+        return str(error)
+    return f"{step.describe() or step.kind}: {reason(error)}"
+
+
+def _entry(step: Step, change: str) -> Entry:
+    return Entry(step.kind, step.arguments(), change=change)
+
+
+def _cancelling() -> int:
+    """How often the present task itself was cancelled."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

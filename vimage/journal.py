@@ -2,12 +2,22 @@
 
 One file per vimage, one per shared thing and one per matter that the service is to remember,
 below ``/var/run/vimage``, mode 0600: ``vimages/NAME.json``, ``shared/KEY.json`` and
-``service/KEY.json``.  Each is written whole to a temporary file
-and renamed: it survives the death of the process at any instant, at the price of a write.
-It need not survive the host: what it describes does not either.  A file is the CRC-32 of
-the rest in eight hexadecimal digits, a newline, and a JSON object that carries the id of the
-boot it belongs to.  One of another boot, or one that is damaged, is set aside (``aside/``),
-never guessed at.
+``service/KEY.json``.  Each is written whole to a temporary file and renamed: it survives the
+death of the process at any instant, at the price of a write.  It need not survive the host:
+what it describes does not either.
+
+A file is the CRC-32 of the rest in eight hexadecimal digits, a newline, and a JSON object:
+
+=========  ==================================================================================
+``boot``   the boot of the host that it belongs to (``Kernel.boot_id``)
+``level``  the format of this kind of record; 0 where there is none
+``by``     the version of vimage that wrote it
+=========  ==================================================================================
+
+and what ``Record``, or ``facts``, hold.  A record of another boot, or one that is damaged, is
+set aside (``aside/``), never guessed at.  One of an older level is upgraded as it is read.  One
+of a newer level is left as it is; of a vimage, its ``name``, ``jail`` and ``holds`` have the
+same meaning at every level, so that what it uses counts as in use.
 """
 
 from __future__ import annotations
@@ -18,93 +28,188 @@ import fcntl
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from vimage import __version__
+from vimage.atomic import replace as replace
+from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 
-VERSION = 1
 DIRECTORY = "/var/run/vimage"
 
-Facts = dict[str, Any]  # what JSON can hold
+JsonObject = dict[str, Any]
 
-BEGUN = "begun"  # the intent is known; whether the act took place is not
+#: States of an entry.  Begun: the intent is known, whether the act took place is not.
+BEGUN = "begun"
 DONE = "done"
+UNDOING = "undoing"  # a command of its undo was begun, which must not run twice
+UNDONE = "undone"  # by a change under way, which may yet be taken back
 
+#: What a change under way does with an entry.
+NEW = "new"
+OLD = "old"
+AMENDED = "amended"
+
+#: States of a record.
 STARTING = "starting"
 READY = "ready"
+CHANGING = "changing"
 STOPPING = "stopping"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One step that was begun: what it was asked to do and what came of it."""
 
     kind: str
-    arguments: Facts
-    facts: Facts = field(default_factory=dict)
+    arguments: JsonObject
+    results: JsonObject = field(default_factory=dict)
     state: str = BEGUN
+    change: str = ""  # NEW, OLD or AMENDED by a change under way
+    before: JsonObject | None = None  # AMENDED: the arguments of before
 
-    def as_json(self) -> Facts:
-        return {"kind": self.kind, "arguments": self.arguments,
-                "facts": self.facts, "state": self.state}
+    def as_json(self) -> JsonObject:
+        """What the file holds."""
+        data = {"kind": self.kind, "arguments": self.arguments,
+                "results": self.results, "state": self.state}
+        if self.change:
+            data["change"] = self.change
+        if self.before is not None:
+            data["before"] = self.before
+        return data
 
     @classmethod
-    def from_json(cls, data: Facts) -> Entry:
-        entry = cls(_text(data, "kind"), _table(data, "arguments"),
-                    _table(data, "facts"), _text(data, "state"))
-        if entry.state not in (BEGUN, DONE):
-            raise ValueError("state")
-        return entry
+    def from_json(cls, data: JsonObject) -> Entry:
+        """Raises ValueError, KeyError, TypeError."""
+        before = data.get("before")
+        return cls(_text(data, "kind"), _table(data, "arguments"), _table(data, "results"),
+                   _one_of(data["state"], (BEGUN, DONE, UNDOING, UNDONE)),
+                   _one_of(data.get("change", ""), ("", NEW, OLD, AMENDED)),
+                   None if before is None else _table(data, "before"))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
     """What exists of one vimage."""
 
     name: str
     state: str = STARTING
     entries: list[Entry] = field(default_factory=list)
-    configuration: Facts = field(default_factory=dict)  # as it was when started
+    configuration: JsonObject = field(default_factory=dict)  # as it was when started
+    file: str = ""  # the configuration file given with -f; "" is rc.conf
+    target: JsonObject | None = None  # CHANGING: the configuration that it is to have
+    note: str = ""  # why the last change of it failed
 
-    def fact(self, kind: str, name: str) -> Any:
-        """A fact of the first entry of a kind, None when there is none."""
-        return next((e.facts.get(name) for e in self.entries if e.kind == kind), None)
+    def result(self, kind: str, name: str) -> Any:
+        """A result of the first entry of a kind, None when there is none."""
+        return next((e.results.get(name) for e in self.entries if e.kind == kind), None)
 
     @property
-    def jid(self) -> int | None:
+    def jid(self) -> JailId | None:
         """The jail, once it was made."""
-        jid = self.fact("jail", "jid")
-        return jid if isinstance(jid, int) else None
+        return _jail(self.result("jail", "jid"))
 
-    def as_json(self) -> Facts:
-        return {"name": self.name, "state": self.state, "configuration": self.configuration,
-                "entries": [entry.as_json() for entry in self.entries]}
+    @property
+    def holds(self) -> list[str]:
+        """The keys of the shared things that it uses."""
+        return [e.results["holds"] for e in self.entries if "holds" in e.results]
+
+    def as_json(self) -> JsonObject:
+        """What the file holds."""
+        return {"name": self.name, "jail": self.jid, "holds": self.holds, "state": self.state,
+                "file": self.file, "note": self.note, "configuration": self.configuration,
+                "target": self.target, "entries": [entry.as_json() for entry in self.entries]}
 
     @classmethod
-    def from_json(cls, data: Facts) -> Record:
+    def from_json(cls, data: JsonObject) -> Record:
+        """Raises ValueError, KeyError, TypeError."""
         entries = data["entries"]
         if not isinstance(entries, list):
             raise ValueError("entries")
-        record = cls(_text(data, "name"), _text(data, "state"),
-                     [Entry.from_json(entry) for entry in entries],
-                     _table(data, "configuration"))
-        if record.state not in (STARTING, READY, STOPPING):
-            raise ValueError("state")
-        return record
+        target = data.get("target")
+        return cls(_text(data, "name"),
+                   _one_of(data["state"], (STARTING, READY, CHANGING, STOPPING)),
+                   [Entry.from_json(entry) for entry in entries],
+                   _table(data, "configuration"), _text(data, "file"),
+                   None if target is None else _table(data, "target"), _text(data, "note"))
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A record that a newer version of vimage has written."""
+
+    part: str
+    name: str
+    level: int
+    by: str  # the version that wrote it
+    jid: JailId | None = None
+    holds: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, part: str, name: str, data: JsonObject) -> Newer:
+        """From as much of the data as has the same meaning at every level."""
+        holds = data.get("holds")
+        return cls(part, name, data["level"], str(data.get("by", "")), _jail(data.get("jail")),
+                   tuple(map(str, holds)) if isinstance(holds, list) else ())
+
+    @property
+    def problem(self) -> Problem:
+        """Why this version leaves it alone."""
+        return Problem.of("state_newer", vimage=self.name if self.part == "vimages" else "",
+                          name=self.name, have=__version__,
+                          by=self.by or f"state level {self.level}")
+
+
+def _vimage_level_1(data: JsonObject) -> JsonObject:
+    """Level 0 had no entry for a move, nor for addresses, which a change has to know."""
+    entries = [{**entry, "results": entry["facts"]} for entry in data["entries"]]
+    more: list[JsonObject] = []
+    if data["state"] == READY:
+        more = [{"kind": "move", "arguments": {"name": entry["arguments"]["name"]}, "results": {},
+                 "state": DONE} for entry in entries if entry["kind"] == "eiface"]
+        links = data["configuration"].get("links", ())
+        pairs = [f"{link['name']} {address}" for link in links for address in link["addresses"]]
+        routers = [router for key in ("defaultrouter", "defaultrouter6")
+                   if (router := data["configuration"].get(key))]
+        if pairs or routers:
+            more.append({"kind": "addresses", "results": {}, "state": DONE,
+                         "arguments": {"addresses": pairs, "routers": routers}})
+    return {**data, "file": "", "note": "", "entries": [*entries, *more]}
+
+
+def _same(data: JsonObject) -> JsonObject:
+    """Level 1 only has a number for it."""
+    return data
+
+
+#: For each kind of record, the function that makes level N+1 of level N.
+UPGRADES: dict[str, tuple[Callable[[JsonObject], JsonObject], ...]] = {
+    "vimages": (_vimage_level_1,),
+    "shared": (_same,),
+    "service": (_same,),
+}
 
 
 class Journal:
-    """The state directory.  Raises VimageError("state_unwritable") when a write fails."""
+    """The state directory.  Raises VimageError("state_unwritable") when a write fails.
 
-    def __init__(self, directory: str | os.PathLike[str], boot_id: str) -> None:
+    What could not be written is written later, by ``flush``.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], boot_id: str,
+                 kinds: Collection[str] | None = None) -> None:
+        """``kinds`` of steps are known; a record with another is of a newer version."""
         self.directory = os.fspath(directory)
         self.boot_id = boot_id
         self.records: dict[str, Record] = {}
-        self.shared: dict[str, Facts] = {}
-        self.remembered: dict[str, Facts] = {}
+        self.shared: dict[str, JsonObject] = {}
+        self.remembered: dict[str, JsonObject] = {}
+        self.newer: dict[str, dict[str, Newer]] = {part: {} for part in UPGRADES}
         self.set_aside: list[Problem] = []
+        self._kinds = kinds
+        self._unwritten: dict[tuple[str, str], None] = {}
         self._lock: int | None = None
 
     # -- opening ----------------------------------------------------------------------
@@ -116,23 +221,16 @@ class Journal:
         """
         if write:
             try:
-                for part in ("vimages", "shared", "service", "aside", "returning"):
+                for part in (*UPGRADES, "aside", "returning"):
                     os.makedirs(f"{self.directory}/{part}", mode=0o700, exist_ok=True)
                 os.chmod(self.directory, 0o700)
                 self._acquire()
             except OSError as error:
                 raise VimageError("state_unwritable", path=self.directory,
                                   why=error.strerror) from error
-        for name, data in self._read("vimages"):
-            with self._checked("vimages", name):
-                record = Record.from_json(data)
-                if record.name != name:
-                    raise ValueError("name")
-                self.records[name] = record
-        for part, known in (("shared", self.shared), ("service", self.remembered)):
-            for key, data in self._read(part):
-                with self._checked(part, key):
-                    known[key] = _table(data, "facts")
+        for part in UPGRADES:
+            for name in self._names(part):
+                self._read(part, name)
 
     def close(self) -> None:
         """Let another process have it."""
@@ -151,34 +249,61 @@ class Journal:
                 raise VimageError("state_busy", path=self.directory) from error
             raise
 
-    def _read(self, part: str) -> Iterator[tuple[str, Facts]]:
-        with contextlib.suppress(FileNotFoundError):
-            for file in sorted(os.listdir(f"{self.directory}/{part}")):
-                stem, suffix = os.path.splitext(file)
-                if suffix != ".json":
-                    continue
-                with self._checked(part, stem):
-                    with open(self._path(part, stem), "rb") as octets:
-                        data = json.loads(_unseal(octets.read()))
-                    if not isinstance(data, dict) or data.get("version") != VERSION:
-                        raise ValueError("its version is not known")
-                    if data.get("boot") != self.boot_id:
-                        self._put_aside(part, stem)
-                        continue
-                    yield stem, data
-
-    @contextlib.contextmanager
-    def _checked(self, part: str, name: str) -> Iterator[None]:
+    def _names(self, part: str) -> Iterator[str]:
         try:
-            yield
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            self.set_aside.append(Problem.of(
-                "state_damaged", path=self._path(part, name), why=error))
+            files = sorted(os.listdir(f"{self.directory}/{part}"))
+        except FileNotFoundError:
+            return
+        for file in files:
+            name, suffix = os.path.splitext(file)
+            if suffix == ".json":
+                yield name
+
+    def _read(self, part: str, name: str) -> None:
+        """One record.  What is wrong with it keeps no other from being read."""
+        path = self._path(part, name)
+        try:
+            with open(path, "rb") as file:
+                data = json.loads(_unseal(file.read()))
+            if not isinstance(data, dict):
+                raise ValueError("not a record")
+            if data.get("boot") != self.boot_id:
+                self._put_aside(part, name)
+                return
+            self._take(part, name, data)
+        except FileNotFoundError:
+            return  # its vimage was stopped just now
+        except OSError as error:
+            self.set_aside.append(Problem.of("state_unreadable", path=path, why=error.strerror))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            self.set_aside.append(Problem.of("state_damaged", path=path, why=error))
             self._put_aside(part, name)
+
+    def _take(self, part: str, name: str, data: JsonObject) -> None:
+        level, upgrades = data.get("level", 0), UPGRADES[part]
+        if not isinstance(level, int) or level < 0:
+            raise ValueError("level")
+        if level > len(upgrades) or part == "vimages" and self._unknown_kind(data):
+            self.newer[part][name] = Newer.of(part, name, {**data, "level": level})
+            return
+        for upgrade in upgrades[level:]:
+            data = upgrade(data)
+        if part == "vimages":
+            record = Record.from_json(data)
+            if record.name != name:
+                raise ValueError("name")
+            self.records[name] = record
+        else:
+            (self.shared if part == "shared" else self.remembered)[name] = _table(data, "facts")
+
+    def _unknown_kind(self, data: JsonObject) -> bool:
+        return self._kinds is not None and any(
+            entry["kind"] not in self._kinds for entry in data["entries"])
 
     def _put_aside(self, part: str, name: str) -> None:
         if self._lock is not None:
-            os.rename(self._path(part, name), f"{self.directory}/aside/{part}.{name}.json")
+            with contextlib.suppress(OSError):  # it is not read in any case
+                os.rename(self._path(part, name), f"{self.directory}/aside/{part}.{name}.json")
 
     def _path(self, part: str, name: str) -> str:
         return f"{self.directory}/{part}/{name}.json"
@@ -188,46 +313,68 @@ class Journal:
     def write(self, record: Record) -> None:
         """Make the record on disk equal to ``record``."""
         self.records[record.name] = record
-        self._write("vimages", record.name, record.as_json())
+        self._write("vimages", record.name)
 
     def remove(self, name: str) -> None:
         """Forget a vimage of which nothing is left."""
         self.records.pop(name, None)
-        self._unlink("vimages", name)
+        self._write("vimages", name)
 
-    def write_shared(self, key: str, facts: Facts) -> None:
+    def write_shared(self, key: str, facts: JsonObject) -> None:
         """Make the record of a shared thing equal to ``facts``."""
+        self._keep_newer("shared", key)
         self.shared[key] = facts
-        self._write("shared", key, {"facts": facts})
+        self._write("shared", key)
 
     def remove_shared(self, key: str) -> None:
         """Forget a shared thing."""
         self.shared.pop(key, None)
-        self._unlink("shared", key)
+        self._write("shared", key)
 
-    def remember(self, key: str, facts: Facts) -> None:
+    def remember(self, key: str, facts: JsonObject) -> None:
         """What the service has to know after its own death."""
-        if self.remembered.get(key) != facts:
+        if self.remembered.get(key) != facts or ("service", key) in self._unwritten:
             self.remembered[key] = facts
-            self._write("service", key, {"facts": facts})
+            self._write("service", key)
 
     def forget(self, key: str) -> None:
         """The service need not know it any longer."""
-        if self.remembered.pop(key, None) is not None:
-            self._unlink("service", key)
+        if self.remembered.pop(key, None) is not None or ("service", key) in self._unwritten:
+            self._write("service", key)
 
-    def _write(self, part: str, name: str, data: Facts) -> None:
-        path = self._path(part, name)
-        body = json.dumps({"version": VERSION, "boot": self.boot_id, **data},
-                          separators=(",", ":")).encode()
+    def flush(self) -> None:
+        """Write what could not be written before.  Raises VimageError("state_unwritable")."""
+        for part, name in list(self._unwritten):
+            self._write(part, name)
+
+    def _keep_newer(self, part: str, name: str) -> None:
+        if name in self.newer[part]:
+            raise VimageError(self.newer[part][name].problem)
+
+    def _write(self, part: str, name: str) -> None:
+        """Make the file what this process knows; no file where it knows nothing."""
+        if name in self.newer[part]:
+            return  # what a newer version has written stays
+        path, facts = self._path(part, name), self._facts(part, name)
         try:
-            replace(path, _seal(body))
+            if facts is None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            else:
+                body = json.dumps({"level": len(UPGRADES[part]), "by": __version__,
+                                   "boot": self.boot_id, **facts}, separators=(",", ":"))
+                replace(path, _seal(body.encode()))
         except OSError as error:
+            self._unwritten[part, name] = None
             raise VimageError("state_unwritable", path=path, why=error.strerror) from error
+        self._unwritten.pop((part, name), None)
 
-    def _unlink(self, part: str, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path(part, name))
+    def _facts(self, part: str, name: str) -> JsonObject | None:
+        if part == "vimages":
+            record = self.records.get(name)
+            return None if record is None else record.as_json()
+        known = (self.shared if part == "shared" else self.remembered).get(name)
+        return None if known is None else {"facts": known}
 
 
 def _seal(body: bytes) -> bytes:
@@ -237,42 +384,27 @@ def _seal(body: bytes) -> bytes:
 def _unseal(octets: bytes) -> bytes:
     body = octets[9:]
     if _seal(body) != octets:
-        raise ValueError("its sum does not fit")
+        raise ValueError("its checksum is wrong")
     return body
 
 
-def replace(path: str, body: bytes, *, sync: bool = False) -> None:
-    """Write a file so that it is the old one or the new one, never between.
-
-    That holds over the death of the process.  With ``sync`` (fsync(2)) it holds over that
-    of the host too.
-    """
-    temporary = f"{path}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-                         | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            left = memoryview(body)
-            while left:
-                left = left[os.write(descriptor, left):]
-            if sync:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+def _jail(jid: Any) -> JailId | None:
+    return JailId(jid) if isinstance(jid, int) and jid > 0 else None
 
 
-def _text(data: Facts, key: str) -> str:
+def _one_of(value: Any, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is not one of {', '.join(filter(None, allowed))}")
+    return str(value)
+
+
+def _text(data: JsonObject, key: str) -> str:
     if not isinstance(data[key], str):
         raise ValueError(key)
     return str(data[key])
 
 
-def _table(data: Facts, key: str) -> Facts:
+def _table(data: JsonObject, key: str) -> JsonObject:
     if not isinstance(data[key], dict):
         raise ValueError(key)
     return dict(data[key])

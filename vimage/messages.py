@@ -34,123 +34,120 @@ MESSAGES: dict[str, Message] = {
     # -- configuration -----------------------------------------------------------------
     "rcconf_unreadable": Message(
         "{file}: {why}",
-        "rc.conf, or the file given with -f, cannot be read by sh(1); the words after the "
-        "name are those of the shell or of the system. Nothing was started or touched."),
+        "sh(1) cannot read rc.conf, or the file given with -f; what follows the file name is what "
+        "the shell or the system said. Nothing was started or changed."),
     "rcconf_timeout": Message(
         "{file}: not read within {seconds} s",
-        "rc.conf is a shell script; one of its commands does not end."),
+        "rc.conf is a shell script, and one of its commands does not end. Nothing was started or "
+        "changed."),
     "value": Message(
         '{variable}="{value}": {reason}; allowed: {allowed}',
-        "The value of the variable is not one that it can have. Nothing is done for the "
-        "vimage until it is corrected."),
+        "The variable cannot have this value. Nothing is changed for the vimage until it is "
+        "corrected."),
     "value_required": Message(
         "{variable} is not set; allowed: {allowed}",
-        "A vimage cannot do without this variable."),
+        "A vimage needs this variable."),
     "variable_reserved": Message(
         '{variable}="{value}": rc.subr(8) reads this variable itself',
-        "rc.subr(8) would apply it to the service and with it to all vimages. Remove it; for "
-        "one vimage there are vimage_NAME_command, vimage_NAME_cpus and vimage_NAME_rctl."),
+        "rc.subr(8) would apply it to the service and so to all vimages. Remove it; for one "
+        "vimage there are vimage_NAME_command, vimage_NAME_cpus and vimage_NAME_rctl."),
     "variable_unknown": Message(
-        "{variable} means nothing to vimage",
-        "The variable is neither in rc.conf(5) style known to vimage nor does it begin with "
-        "the name of a vimage. It may be misspelt, or be left over."),
+        "{variable}: unknown variable",
+        "vimage has no such variable. It may be misspelled, or belong to a vimage that has been "
+        "removed."),
     "variable_unknown_near": Message(
-        "{variable} means nothing to vimage; is {nearest} meant?",
-        "The variable is none of vimage. It may be misspelt."),
+        "{variable}: unknown variable (did you mean {nearest}?)",
+        "vimage has no such variable. It may be misspelled."),
     "name_bad": Message(
-        'vimage_list: "{name}" cannot name a vimage; allowed: {allowed}',
-        "The word in vimage_list is no name. A name of digits alone would be a jail id."),
+        'vimage_list: "{name}" is not a vimage name; allowed: {allowed}',
+        "A name of digits alone would be a jail id."),
     "name_twice": Message(
         "vimage_list: {name} is listed twice",
-        "The name of a vimage stands in vimage_list once."),
+        "List each vimage once."),
     "name_bridge": Message(
-        "vimage_list: {name}: its variables would begin like those of host-only bridges, "
-        "vimage_bridge_",
-        "Choose a name for the vimage that is not bridge and does not begin with bridge_ or "
-        "bridge-."),
+        "vimage_list: {name}: variables that begin with vimage_bridge_ describe host-only bridges",
+        "Choose a name that is not bridge and does not begin with bridge_ or bridge-."),
     "name_ambiguous": Message(
         "{first} and {second} have the same variables, {prefix}...",
-        "In the name of a variable - is written as _. Rename one of the two."),
+        "In the name of a variable, - is written as _. Rename one of the two."),
     "name_cut": Message(
-        "{first} and {second} would both have an interface {interface}: names are cut to "
+        "{first} and {second} would both have an interface {interface}: interface names are cut to "
         "{most} characters",
-        "The kernel's limit for the names of interfaces makes the two equal. Rename one of "
-        "the vimages so that they differ within the first ten characters."),
+        "The kernel limits the length of interface names. Rename one of the vimages so that they "
+        "differ within the first ten characters."),
     "node_twice": Message(
         "{node} would be the netgraph node of {first} and of {second}",
-        "Two things that vimage makes or uses would have one name in netgraph(4), where . and "
-        ": become _. Rename one."),
+        "Two nodes of netgraph(4) cannot have the same name, and in such a name . and : become _. "
+        "Rename one of the two."),
     "interface_twice": Message(
         "{interface} is in {first} and in {second}; a whole interface belongs to one vimage",
-        "An interface that is moved into a vimage is not there for another, nor for a bridge."),
+        "An interface that is moved into a vimage is not available to another, or to a bridge."),
     "link_unknown": Message(
         '{variable}="{value}": {name} has no link {n}',
-        "The number counts the words of vimage_NAME_bridges from 0; - is no link."),
+        "The number counts the words of vimage_NAME_bridges from 0; - skips a number."),
     "mac_prefix": Message(
-        '{variable}="{value}": the link takes its MAC address elsewhere, {prefix}{parent}',
-        "= and ! before the name in vimage_NAME_bridges and vimage_NAME_macN exclude one "
-        "another."),
+        '{variable}="{value}": {prefix}{parent} already says where the MAC address comes from',
+        "Remove the variable, or the = or ! in vimage_NAME_bridges."),
     "mac_twice": Message(
-        "{first} and {second} are both {mac}",
-        "Two interfaces cannot have one MAC address."),
+        "{first} and {second} have the same MAC address, {mac}",
+        "Two interfaces cannot have the same MAC address."),
     "seed_missing": Message(
         'vimage_mac_seed is not set, and kern.hostuuid is "{uuid}"; allowed: one line of text',
-        "MAC addresses are derived from the host's uuid. Without one they would be those of "
-        "another such host. Set vimage_mac_seed to a text that no other host has."),
+        "MAC addresses are derived from the uuid of the host, and this host has none of its own. "
+        "Set vimage_mac_seed to a text that no other host has."),
     "hook_gap": Message(
-        "{variable} would never run, as {missing} is not set",
-        "Commands are numbered without gaps, from 0 or 1, as those of rc.d/jail."),
+        "{variable} would never run because {missing} is not set",
+        "Number the commands from 0 or 1, without gaps, as for rc.d/jail."),
     "root_mount": Message(
         '{variable}="{value}": {name} has the root directory /',
-        "The mount would cover the host's own. Set the variable to NO, or remove it, for a "
-        "vimage on /."),
+        "The mount would hide the host's own. Remove the variable, or set it to NO."),
     "devfs_differs": Message(
-        "{first} and {second} share {root}, with devfs rulesets {ruleset} and {ruleset2}",
-        "devfs is mounted once for all vimages on a root. Give them the same ruleset."),
+        "{first} and {second} share {root} but have different devfs rulesets, {ruleset} and "
+        "{ruleset2}",
+        "devfs is mounted once for all vimages with the same root. Give them the same ruleset."),
     "address_twice": Message(
         "{address} is in {first} and in {second}",
-        "An address is given once within a vimage, and once on a bridge."),
+        "Use an address once within a vimage, and once on a bridge."),
     "router_no_address": Message(
-        '{variable}="{value}": no link has an IPv{version} address (vimage_NAME_addrN)',
-        "The host sets a default route only where it sets addresses. A vimage that configures "
-        "itself has its router in its own rc.conf."),
+        '{variable}="{value}": no link has an IPv{version} address; set {missing}',
+        "The host sets a default route only in a vimage whose addresses it sets. A vimage that "
+        "configures its own network sets the default route in its own rc.conf."),
     "router_elsewhere": Message(
-        '{variable}="{value}": on none of the networks of the vimage ({networks})',
+        '{variable}="{value}": not on a network of the vimage ({networks})',
         "The kernel accepts only a router that can be reached directly."),
     "router_itself": Message(
         '{variable}="{value}": an address of the vimage itself',
         "A vimage cannot be its own router."),
     "router_scope": Message(
-        '{variable}="{value}": {interface} is no link of the vimage',
-        "After % stands the interface, ngN_NAME, through which a link-local router is reached."),
+        '{variable}="{value}": {interface} is not a link of the vimage',
+        "After % comes the interface, ngN_NAME, that leads to the link-local router."),
     "depend_unknown": Message(
-        "{variable}: {name} needs {other}, which is no vimage",
-        "A name in vimage_NAME_depend is misspelt, or that vimage has no variables."),
+        "{variable}: {name} depends on {other}, which does not exist",
+        "The name in vimage_NAME_depend is misspelled, or that vimage has no variables."),
     "depend_cycle": Message(
-        "{variable}: {cycle} is a circle",
-        "None of these vimages could ever start first."),
+        "{variable}: circular dependency: {cycle}",
+        "Each of these vimages would wait for itself. Remove one of the dependencies."),
     "depend_error": Message(
-        "{variable}: {name} needs {other}, which has an error",
-        "The vimage itself may be right, but is left out until the other is corrected."),
+        "{variable}: {name} depends on {other}, which has an error",
+        "The vimage is skipped until the other one is corrected."),
     "yaml_missing": Message(
-        "{file}: PyYAML is needed to read it (pkg install py311-yaml)",
-        "Vimages are described in YAML, and the package that reads it is missing. Nothing was "
-        "started or touched."),
+        "{file}: PyYAML is needed to read it (pkg install {package})",
+        "The package that reads YAML is not installed. Nothing was started or changed."),
     "yaml_unreadable": Message(
         "{file}: {why}",
-        "A YAML file cannot be read, or is not YAML. Nothing was started or touched."),
+        "The file cannot be read, or is not valid YAML. Nothing was started or changed."),
     "yaml_form": Message(
         "{file}:{line}: {what}; allowed: {allowed}",
-        "The file is YAML, but not of the form of vimage.conf(5). Nothing was started or "
-        "touched."),
+        "The file is valid YAML but does not follow vimage.conf(5). Nothing was started or "
+        "changed."),
     "variable_twice": Message(
         "{variable} is set in {first} and in {second}, to different values",
-        "What is described in YAML is described there only. Remove one of the two."),
+        "Set the variable in one of the two files."),
     # -- commands ------------------------------------------------------------------------
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
     "no_yaml": Message(
-        "the YAML format needs PyYAML (pkg install py311-yaml)",
+        "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),
     "import_unreadable": Message(
         "{file}: {why}",
@@ -185,33 +182,32 @@ MESSAGES: dict[str, Message] = {
         "It could not be loaded. A securelevel above 0 forbids it: load it from loader.conf."),
     # -- a vimage on this host -----------------------------------------------------------
     "root_missing": Message(
-        "vimage_{name}_rootdir=\"{value}\": {why}; allowed: an existing directory",
-        "The root directory is missing."),
+        'vimage_{name}_rootdir="{value}": {why}; allowed: an existing directory',
+        "The root directory does not exist, or is not a directory."),
     "parent_missing": Message(
-        "vimage_{name}_bridges: no interface {parent} on this host; allowed: {have}",
-        "The interface to bridge to does not exist, nor is it in vimage_bridge_list."),
+        "{variable}: no interface {parent} on this host (known: {have})",
+        "The interface to bridge to does not exist, and is not listed in vimage_bridge_list."),
     "parent_not_ether_of": Message(
-        "vimage_{name}_bridges: {parent} is not Ethernet; allowed: an interface that netgraph "
-        "knows as a node of type ether",
+        "{variable}: {parent} is not an Ethernet interface",
         "Only an interface with an ng_ether(4) node can be bridged."),
     "vnet_missing": Message(
-        "vimage_{name}_vnets: no interface {interface} on this host; allowed: {have}",
+        "{variable}: no interface {interface} on this host (known: {have})",
         "The interface to move in does not exist, or another jail has it."),
     "interface_taken": Message(
-        "{name}: the host has an interface {interface} already",
-        "It was not made by this vimage. Rename or destroy it."),
+        "{name}: interface {interface} exists already",
+        "This vimage did not make it. Rename or destroy the interface."),
     "node_taken": Message(
-        "{name}: netgraph has a node {node} already",
-        "It was not made by this vimage. Rename or shut it down (ngctl)."),
+        "{name}: netgraph node {node} exists already",
+        "This vimage did not make it. Rename the node or shut it down with ngctl(8)."),
     "jail_taken": Message(
         "{name}: a jail of that name exists already (jid {jid})",
-        "It was not made by vimage. Remove it (jail -r) or choose another name."),
+        "vimage did not make it. Remove it with jail -r, or choose another name."),
     "jail_dying_still": Message(
         "{name}: a jail of that name is still dying (jid {jid})",
         "The kernel frees it when its last connection or open file is gone."),
     "ruleset_missing": Message(
-        "vimage_{name}_devfs_ruleset=\"{value}\": the kernel has no rule in it; allowed: a "
-        "ruleset that is loaded (devfs rule showsets)",
+        '{variable}="{value}": the ruleset has no rules; allowed: a ruleset that is loaded '
+        '(devfs rule showsets)',
         "Mounted with an empty ruleset, devfs would show every disk. service devfs start loads "
         "the rulesets of devfs.rules(5)."),
     "limit_memory": Message(
@@ -227,31 +223,30 @@ MESSAGES: dict[str, Message] = {
         "{count} processes of vimages at once, kern.maxproc={have}",
         "Set kern.maxproc in loader.conf(5)."),
     "limit_shutdown": Message(
-        "vimage_{name}_stop_timeout=\"{value}\" is longer than rcshutdown_timeout=\"{have}\"",
-        "At the host's shutdown rc(8) would end before the vimage has stopped. Set "
+        '{variable}="{value}" is longer than rcshutdown_timeout="{have}"',
+        "When the host shuts down, rc(8) would end before the vimage has stopped. Set "
         "rcshutdown_timeout in rc.conf(5)."),
     "no_racct": Message(
-        "vimage_{name}_rctl=\"{value}\": the kernel keeps no account of resources; allowed: "
-        "resource rules only with kern.racct.enable=1",
+        '{variable}="{value}": resource accounting is off on this host',
         "Set kern.racct.enable=1 in loader.conf(5) and reboot the host."),
     "mount_point_of": Message(
         "{name}: mount point {directory}: {why}",
         "The directory is missing or is a symbolic link, which is never followed."),
     "service_harmful": Message(
-        "vimage_{name}_afterstart_services: {service} in a root shared with the host: {why}",
+        "{variable}: {service} in a root shared with the host: {why}",
         "A service in a shared root shares /var/run and the files of the host."),
     "boot_full_shared": Message(
-        "vimage_{name}_boot=\"full\" with the root / starts every service of the host again",
+        '{variable}="full" with the root / starts every service of the host again',
         "Give the vimage a root of its own, or boot only its network."),
     "no_boundary": Message(
-        "{name}: its root is /; this vimage is no security boundary",
-        "Whoever is root in it can write the host's files."),
+        "{name}: the root is /, so this vimage is not a security boundary",
+        "Whoever is root in it can write the files of the host."),
     "no_shell": Message(
-        "{name}: no /bin/sh below {root}; allowed: a FreeBSD userland, or boot=\"none\"",
+        '{name}: no /bin/sh in {root}; install a userland there, or set {variable}="none"',
         "The boot command needs a shell in the jail."),
     "unknown_name": Message(
-        "{name}: no such vimage; allowed: {have}",
-        "The name is neither in the configuration nor running."),
+        "{name}: no such vimage (known: {have})",
+        "No vimage of that name is configured or running."),
     # -- state ---------------------------------------------------------------------------
     "state_unwritable": Message(
         "{path}: cannot write the state: {why}",
@@ -264,6 +259,18 @@ MESSAGES: dict[str, Message] = {
         "{path}: damaged, set aside: {why}",
         "The record of a vimage cannot be trusted. It was moved to the directory aside; what "
         "it described has to be taken down by hand (jls, ngctl list, mount)."),
+    "state_unreadable": Message(
+        "{path}: {why}",
+        "The record of a vimage, or of something that vimages share, cannot be read. It is left "
+        "as it is, and so is what it describes."),
+    "state_newer": Message(
+        "{name}: unknown to this version: vimage {by} has written its record, this is vimage "
+        "{have}; install vimage {by}",
+        "The package was downgraded while the vimage ran, or its bridge was made by a newer "
+        "version. It is left as it is."),
+    "service_stopping": Message(
+        "the service is stopping",
+        "Nothing is started any more: the host goes down, or the service was told to end."),
     # -- steps ---------------------------------------------------------------------------
     "step_failed": Message(
         "{name}: {why}",
@@ -273,12 +280,23 @@ MESSAGES: dict[str, Message] = {
         "The step stays in the record; stopping the vimage again tries once more. A command "
         "that failed is not run again."),
     "depend_failed": Message(
-        "{name}: left out, because {other} is not ready",
+        "{name}: skipped, because {other} is not ready",
         "The vimage named in vimage_NAME_depend did not start."),
-    "overtaken": Message(
-        "{name}: not started, because it was to be stopped meanwhile",
-        "A stop cuts short the starts of the same vimages that are under way; what they had "
-        "done is undone."),
+    "start_interrupted": Message(
+        "{name}: start interrupted by stop",
+        "A stop, a restart or the shutdown of the host was asked for while the vimage was being "
+        "started. What the start had done is undone."),
+    "restart_stops": Message(
+        "{name}: not restarted: {other}, which depends on it, could not be started again",
+        "A restart stops what depends on the vimage, too. Correct the configuration of that "
+        "vimage first, or stop it."),
+    "jail_none": Message(
+        "{name} has no jail",
+        "The command is for the jail of the vimage, and the vimage has none now."),
+    "command_lost": Message(
+        "{what}: its end is not known: {why}",
+        "The process of vimage that starts commands was killed. The command may have done its "
+        "work or not; it is not run again."),
     "command_not_started": Message(
         "{what}: {command}: {why}",
         "The program is missing or cannot be executed, in the jail where it runs there."),
@@ -316,6 +334,9 @@ MESSAGES: dict[str, Message] = {
     "unmount_failed": Message(
         "unmount {directory}: {why}",
         "Not even by force. The mount stays in the record."),
+    "fstab_unreadable": Message(
+        "{file}: {why}",
+        "The fstab of a vimage is there and cannot be read."),
     "fstab_line": Message(
         "{where}: {why}",
         "A line of the fstab of a vimage is not of the form of fstab(5), or mounts outside "

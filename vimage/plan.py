@@ -1,17 +1,27 @@
-"""From a vimage as configured to its steps, in the order of jail(8).  Pure."""
+"""From a vimage as configured to its steps, in the order of jail(8); and from two plans to
+what has to be done to a vimage that runs.  Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from vimage.journal import Entry, Record
 from vimage.model import Configuration, MacFrom, Vimage
-from vimage.steps import Step, from_entry
-from vimage.steps.bridges import Bridge, HostOnlyBridge
-from vimage.steps.commands import AfterStart, Boot, Healthy, Hook, Program, Service
-from vimage.steps.interfaces import Addresses, Eiface, MoveIn, Whole
-from vimage.steps.jails import Jail, Limits, Occupants, Securelevel
-from vimage.steps.mounts import Fstab, Mount
+from vimage.steps.bridges import BridgeStep, HostBridgeStep
+from vimage.steps.commands import (
+    AfterStartStep,
+    BootStep,
+    CommandStep,
+    HealthyStep,
+    HookStep,
+    RcServiceStep,
+)
+from vimage.steps.interfaces import AddressesStep, EifaceStep, MoveStep, WholeInterfaceStep
+from vimage.steps.jails import JailProcessesStep, JailStep, LimitsStep, SecurelevelStep
+from vimage.steps.kinds import steps_of
+from vimage.steps.mounts import FstabStep, MountStep
+from vimage.steps.step import Step
 
 #: A moment on the way up and its counterpart on the way down.
 _COUNTERPART = {
@@ -30,30 +40,81 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
         *_eifaces(vimage),
-        Jail(vimage.name, vimage.rootdir, vimage.hostname, dict(vimage.parameters)),
-        Occupants(vimage.stop_timeout),
-        *limits(vimage),
+        JailStep(vimage.name, vimage.rootdir, vimage.hostname, dict(vimage.parameters)),
+        JailProcessesStep(vimage.stop_timeout),
+        *_limits(vimage),
         *_hook(vimage, "exec_created"),
-        *(MoveIn(link.name) for link in vimage.links),
-        *(Whole(name, vimage.stop_timeout) for name in vimage.vnets),
+        *(MoveStep(link.name) for link in vimage.links),
+        *(WholeInterfaceStep(name, vimage.stop_timeout) for name in vimage.vnets),
         *_addresses(vimage),
         *_boot(vimage),
-        *([] if vimage.securelevel is None else [Securelevel(vimage.securelevel)]),
-        *(AfterStart(command, vimage.start_timeout) for command in vimage.exec_afterstart),
-        *(Service(service, vimage.start_timeout, vimage.stop_timeout)
+        *([] if vimage.securelevel is None else [SecurelevelStep(vimage.securelevel)]),
+        *(AfterStartStep(command, vimage.start_timeout, number)
+          for number, command in enumerate(vimage.exec_afterstart)),
+        *(RcServiceStep(service, vimage.start_timeout, vimage.stop_timeout)
           for service in vimage.afterstart_services),
-        *([Program(vimage.command, vimage.stop_timeout)] if vimage.command else []),
+        *([CommandStep(vimage.command, vimage.stop_timeout)] if vimage.command else []),
         *_hook(vimage, "exec_poststart"),
-        *([Healthy(vimage.health, vimage.health_timeout, vimage.start_timeout)]
+        *([HealthyStep(vimage.health, vimage.health_timeout, vimage.start_timeout)]
           if vimage.health else []),
     ]
 
 
-def stop(record: Record) -> list[tuple[Entry, Step]]:
-    """What a record holds, in the order in which it is undone."""
-    steps = [(entry, from_entry(entry)) for entry in record.entries]
+def undo_order(steps: Sequence[tuple[Entry, Step]]) -> list[tuple[Entry, Step]]:
+    """Steps in the order in which they are undone: by rank, the last done first."""
     order = sorted(range(len(steps)), key=lambda i: (steps[i][1].rank, -i))
     return [steps[i] for i in order]
+
+
+def stop(record: Record) -> list[tuple[Entry, Step]]:
+    """What a record holds, in the order in which it is undone."""
+    return undo_order(steps_of(record))
+
+
+# -- changing a vimage that runs ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What makes one plan of another."""
+
+    replaced: frozenset[tuple[str, ...]]  # identities undone before, and done anew
+    removed: frozenset[tuple[str, ...]]  # identities undone at last
+    added: tuple[Step, ...]  # with those that replace, in the order of the plan
+    amended: tuple[tuple[Step, Step], ...]  # of before, and as it is to be
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added or self.amended)
+
+
+def difference(old: Sequence[Step], new: Sequence[Step]) -> Difference:
+    """What has to be done so that ``new`` is what was done, after ``old`` was.
+
+    Only steps that can be done and undone while a vimage runs (``live``) take part.  What is
+    done to an interface is done again to the one that takes its place.
+    """
+    before = {step.identity: step for step in old if step.live}
+    after = {step.identity: step for step in new if step.live}
+    replaced: set[tuple[str, ...]] = set()
+    fresh: set[str] = set()  # interfaces that will be new ones
+    added, amended = [], []
+    for identity, step in after.items():
+        was = before.get(identity)
+        again = not fresh.isdisjoint(step.uses)
+        if was is None:
+            added.append(step)
+        elif was == step and not again:
+            continue
+        elif step.amendable:
+            amended.append((was, step))
+            continue
+        else:
+            replaced.add(identity)
+            added.append(step)
+        if step.makes:
+            fresh.add(step.makes)
+    return Difference(frozenset(replaced), frozenset(before.keys() - after.keys()),
+                      tuple(added), tuple(amended))
 
 
 def _hook(vimage: Vimage, moment: str) -> Iterator[Step]:
@@ -61,51 +122,51 @@ def _hook(vimage: Vimage, moment: str) -> Iterator[Step]:
     commands = vimage.hooks.get(moment, ())
     undo_commands = vimage.hooks.get(back, ())
     if commands or undo_commands:
-        yield Hook(moment, commands, back, undo_commands,
+        yield HookStep(moment, commands, back, undo_commands,
                    vimage.start_timeout, vimage.stop_timeout)
 
 
 def _mounts(vimage: Vimage) -> Iterator[Step]:
     if vimage.fstab and vimage.rootdir != "/":
-        yield Fstab(vimage.fstab, vimage.rootdir, vimage.start_timeout)
+        yield FstabStep(vimage.fstab, vimage.rootdir, vimage.start_timeout)
     if vimage.devfs_enable:
-        yield Mount("devfs", "devfs", vimage.rootdir, "/dev",
+        yield MountStep("devfs", "devfs", vimage.rootdir, "/dev",
                     {"ruleset": str(vimage.devfs_ruleset)})
     if vimage.fdescfs_enable:
-        yield Mount("fdescfs", "fdescfs", vimage.rootdir, "/dev/fd")
+        yield MountStep("fdescfs", "fdescfs", vimage.rootdir, "/dev/fd")
     if vimage.procfs_enable:
-        yield Mount("procfs", "procfs", vimage.rootdir, "/proc")
+        yield MountStep("procfs", "procfs", vimage.rootdir, "/proc")
 
 
 def _bridges(vimage: Vimage, configuration: Configuration) -> Iterator[Step]:
     for parent in dict.fromkeys(link.parent for link in vimage.links):
         bridge = configuration.bridges.get(parent)
         if bridge is None:
-            yield Bridge(parent)
+            yield BridgeStep(parent)
         else:
-            yield HostOnlyBridge(bridge.name, bridge.mac, bridge.addresses)
+            yield HostBridgeStep(bridge.name, bridge.mac, bridge.addresses)
 
 
 def _eifaces(vimage: Vimage) -> Iterator[Step]:
     for link in vimage.links:
-        yield Eiface(link.name, link.parent, link.host_only, link.mac,
+        yield EifaceStep(link.name, link.parent, link.host_only, link.mac,
                      link.mac_from is MacFrom.PARENT)
 
 
 def _addresses(vimage: Vimage) -> Iterator[Step]:
     if vimage.has_addresses:
-        yield Addresses(
+        yield AddressesStep(
             tuple(f"{link.name} {address}" for link in vimage.links for address in link.addresses),
             tuple(router for router in (vimage.defaultrouter, vimage.defaultrouter6) if router))
 
 
-def limits(vimage: Vimage) -> Iterator[Step]:
+def _limits(vimage: Vimage) -> Iterator[Step]:
     """Resource rules and CPUs, if there are any."""
     if vimage.rctl or vimage.cpus:
-        yield Limits(vimage.name, vimage.rctl, vimage.cpus)
+        yield LimitsStep(vimage.name, vimage.rctl, vimage.cpus)
 
 
 def _boot(vimage: Vimage) -> Iterator[Step]:
     if vimage.exec_start or vimage.exec_stop:
-        yield Boot(vimage.exec_start, vimage.exec_stop,
+        yield BootStep(vimage.exec_start, vimage.exec_stop,
                    vimage.start_timeout, vimage.stop_timeout)

@@ -1,24 +1,31 @@
-"""One process at work on one host: its kernel, its journal, its engine.
+"""One process at work on one host: its kernel, its journal, its engine, its jobs.
 
-The verbs of the command line and the service both act through a session.
+What start, stop, restart and reload mean, for the command and for the service alike.  Each
+operation is accepted as a whole (``accept_...``, which never waits: all its jobs are put into
+their queues at once), and then waited for (``Operation.answer``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from vimage import check
 from vimage.configuration.load import Loaded
-from vimage.engine import Engine, Outcome, Report, Result, silent, with_dependencies
-from vimage.holders import Holders
-from vimage.journal import READY, Journal
+from vimage.engine import Engine, NoObserver, Observer, Outcome, Result, interrupted, reason
+from vimage.journal import DIRECTORY, READY, Journal, Newer, Record
+from vimage.jobs import Job, Jobs, Report, Verb, ended, silent
 from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
-from vimage.steps.work import Tools
+from vimage.model import Configuration, Vimage
+from vimage.order import closure
+from vimage.references import References
+from vimage.steps.context import Host
+from vimage.steps.jails import end_processes_of
+from vimage.steps.kinds import KINDS
 
 #: Seconds of rcshutdown_timeout kept for what comes after vimage.
 RESERVE = 10.0
@@ -26,8 +33,12 @@ RESERVE = 10.0
 #: Exit status, as the manual gives it.
 DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 
+#: What the journal remembers vimage_list by, as it was last applied.
+_LIST = "list"
 
-class Answer(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Answer:
     """What an operation came to."""
 
     status: int
@@ -36,203 +47,505 @@ class Answer(NamedTuple):
 
 
 @dataclass(slots=True)
+class Operation:
+    """What was accepted, and is under way."""
+
+    report: Report = silent
+    jobs: list[Job] = field(default_factory=list)
+    skipped: list[Result] = field(default_factory=list)
+    problems: tuple[Problem, ...] = ()
+    refused: bool = False  # nothing was started or touched
+
+    @property
+    def count(self) -> int:
+        """How many vimages it is about."""
+        return len({job.name for job in self.jobs} | {each.name for each in self.skipped})
+
+    async def answer(self) -> Answer:
+        """Wait for its end."""
+        if self.refused:
+            return Answer(NOTHING_TOUCHED, tuple(self.skipped), self.problems)
+        for result in self.skipped:
+            self.report(result)
+        results = (*self.skipped, *await ended(self.jobs))
+        failed = any(not result.ok for result in results) \
+            or any(not problem.warning for problem in self.problems)
+        return Answer(FAILED if failed else DONE, results, self.problems)
+
+
+def refusal(problems: Iterable[Problem]) -> Operation:
+    """Nothing is started or touched."""
+    return Operation(problems=tuple(dict.fromkeys(problems)), refused=True)
+
+
+@dataclass(slots=True)
+class Start:
+    """What a start job starts; a restart that joins another puts its own in place."""
+
+    vimage: Vimage
+    configuration: Configuration
+    file: str
+    checked: bool  # the host was found to allow it when it was accepted
+
+
 class Session:
     """The journal is open for writing; nobody else acts on this host's vimages."""
 
-    kernel: Kernel
-    processes: Processes
-    journal: Journal
-    log: logging.Logger
-    privileged: bool = True
-    parallel: int = 4
-    engine: Engine = field(init=False)
-
-    def __post_init__(self) -> None:
-        tools = Tools(self.kernel, self.processes, self.journal,
-                      Holders(self.journal.records.values()), self.log)
-        self.engine = Engine(tools, self.parallel)
+    def __init__(self, kernel: Kernel, processes: Processes, journal: Journal,
+                 log: logging.Logger, *, privileged: bool = True, parallel: int = 1,
+                 observer: Observer | None = None) -> None:
+        self.kernel = kernel
+        self.processes = processes
+        self.journal = journal
+        self.log = log
+        self.privileged = privileged
+        references = References(journal.records.values(), journal.newer["vimages"].values())
+        self.host = Host(kernel, processes, journal, references, log)
+        self.engine = Engine(self.host, observer or NoObserver())
+        self.jobs = Jobs(parallel, self.engine.interrupt, log)
+        #: Held from reading the configuration until the jobs are in their queues, so that
+        #: operations are accepted in the order in which they were asked for.
+        self.admission = asyncio.Lock()
+        self._starts: dict[Job, Start] = {}
 
     def close(self) -> None:
         """Let another process act."""
-        self.engine.tools.close()
+        self.host.close()
         self.journal.close()
-
-    def how_many(self, verb: str, loaded: Loaded | None, names: Sequence[str]) -> int:
-        """How many vimages an operation is about."""
-        if names:
-            return len(names)
-        if verb == "stop" or loaded is None:
-            return len(self.journal.records)
-        return len(loaded.configuration.list)
 
     def set_parallel(self, parallel: int) -> None:
         """How many vimages may be under way at once from now on."""
-        if parallel != self.parallel:
-            self.parallel = parallel
-            self.engine.set_parallel(parallel)
+        self.jobs.slots.set_limit(parallel)
 
-    async def recover(self) -> None:
-        """Undo what an earlier process left half done, and say so."""
-        for result in await self.engine.recover():
-            self.log.warning("%s: an earlier process left it half done; undone", result.name)
+    # -- what is known ------------------------------------------------------------------------
+
+    @property
+    def records(self) -> dict[str, Record]:
+        """The vimages of which something exists."""
+        return self.journal.records
+
+    @property
+    def newer(self) -> Mapping[str, Newer]:
+        """The vimages that a newer version has started."""
+        return self.journal.newer["vimages"]
+
+    @property
+    def applied_list(self) -> Sequence[str] | None:
+        """vimage_list as the last start or reload found it."""
+        remembered = self.journal.remembered.get(_LIST)
+        return None if remembered is None else remembered.get("names", ())
+
+    def apply_list(self, names: Iterable[str]) -> None:
+        """Remember vimage_list as what is applied now."""
+        self._remember(lambda: self.journal.remember(_LIST, {"names": list(names)}))
+
+    def forget_list(self) -> None:
+        """Nothing is applied any more."""
+        self._remember(lambda: self.journal.forget(_LIST))
+
+    def _remember(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except VimageError as error:  # it is written as soon as there is room
+            self.log.error("%s", error)
+
+    def depend(self, name: str) -> Sequence[str]:
+        """What a vimage that runs, or is to be started, depends on."""
+        starting = self.jobs.starts().get(name)
+        if starting is not None:
+            return starting
+        record = self.records.get(name)
+        return () if record is None else record.configuration.get("depend", ())
+
+    def with_dependents(self, names: Iterable[str]) -> list[str]:
+        """Names and, before each, the vimages that depend on it and run, or are to."""
+        users: defaultdict[str, list[str]] = defaultdict(list)
+        starting = self.jobs.starts()
+        for name in dict.fromkeys([*self.records, *starting]):
+            depend = starting.get(name)
+            if depend is None:
+                depend = self.records[name].configuration.get("depend", ())
+            for other in depend:
+                users[other].append(name)
+        return closure(names, lambda name: users.get(name, ()))
+
+    # -- settle -------------------------------------------------------------------------------
+
+    def accept_settle(self, report: Report = silent) -> Operation:
+        """Take back what an earlier process left half done."""
+        operation = Operation(report)
+
+        async def act(job: Job) -> Result:
+            result = await self.engine.settle(job.name)
+            self.log.warning("%s: an earlier process left it half done; undone", job.name)
             for problem in result.problems:
                 self.log.error("%s", problem)
+            return result
 
-    # -- operations ---------------------------------------------------------------------------
+        operation.jobs = [Job(name, Verb.SETTLE, act, report)
+                          for name, record in self.records.items() if record.state != READY]
+        self.jobs.add(operation.jobs)
+        return operation
 
-    async def start(self, loaded: Loaded, names: Sequence[str],
-                    report: Report = silent) -> Answer:
+    async def recover(self) -> None:
+        """Take back what an earlier process left half done, and wait for it."""
+        await self.accept_settle().answer()
+
+    # -- start --------------------------------------------------------------------------------
+
+    async def start(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
+                    file: str = "") -> Answer:
+        """Start the vimages named, or all of vimage_list, and wait for them."""
+        return await self.accept_start(loaded, names, report, file).answer()
+
+    def accept_start(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
+                     file: str = "", *, all_or_none: bool = True) -> Operation:
         """Start the vimages named, or all of vimage_list.
 
-        An error in one that was asked for by name touches nothing; without names the
-        ones with errors are left out.
+        An error in one that was asked for by name touches nothing, if it is to be
+        ``all_or_none``; without names the ones with errors are skipped.
         """
-        problems = check.host(self.kernel, privileged=self.privileged)
-        if problems:
-            return Answer(NOTHING_TOUCHED, (), tuple(problems))
-        check.load_modules(self.kernel)
-        general = tuple(p for p in loaded.errors if not p.vimage)
+        all_or_none = all_or_none and bool(names)
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        general = [problem for problem in loaded.errors if not problem.vimage]
         wanted, bad = self._sort(loaded, names or loaded.configuration.list)
-        if names and bad:
-            return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
-        taken = self._taken(loaded, wanted)
-        if names:  # asked for by name: all or none
-            bad = {name: problems for name in wanted
-                   if (problems := self._preflight(loaded, name, taken))}
+        if all_or_none and bad:
+            return refusal([*general, *_flat(bad)])
+        vimages = loaded.configuration.vimages
+        free = self._free(wanted)
+        taken = self._taken(loaded, free)
+        if all_or_none:
+            bad = {name: problems for name in free
+                   if (problems := self._preflight(vimages[name], loaded.configuration, taken))}
             if bad:
-                return Answer(NOTHING_TOUCHED, (), general + tuple(_flat(bad)))
-        left_out = self._leave_out(loaded, wanted, bad)
-        for result in left_out:
-            report(result)
-        out = {result.name for result in left_out}
-        results = await self.engine.start([n for n in wanted if n not in out],
-                                          loaded.configuration, report,
-                                          lambda name: self._preflight(loaded, name, taken))
-        every = (*left_out, *results)
-        good = all(result.ok for result in every) and not general
-        return Answer(DONE if good else FAILED, every, general)
+                return refusal([*general, *_flat(bad)])
+        operation = Operation(report, problems=tuple(general))
+        operation.skipped = [*self._unknown(names or loaded.configuration.list),
+                             *self._skip(loaded, wanted, bad)]
+        out = {result.name for result in operation.skipped}
+        operation.jobs = self._start_jobs(loaded, [n for n in wanted if n not in out], report,
+                                          file, checked=free if all_or_none else (), taken=taken)
+        self.jobs.add(operation.jobs)
+        return operation
+
+    def _start_jobs(self, loaded: Loaded, names: Sequence[str], report: Report, file: str, *,
+                    checked: Container[str] = (), taken: Container[str] = (),
+                    stops: Mapping[str, Job] | None = None) -> list[Job]:
+        configuration, jobs = loaded.configuration, dict[str, Job]()
+
+        async def act(job: Job) -> Result | None:
+            start = self._starts[job]
+            try:
+                return await self._start(job, start, taken)
+            finally:
+                del self._starts[job]
+
+        for name in names:
+            job = jobs[name] = Job(name, Verb.START, act, report)
+            vimage = configuration.vimages[name]
+            job.depend = vimage.depend
+            job.needs = [jobs[other] for other in vimage.depend if other in jobs]
+            job.stop_before = (stops or {}).get(name)
+            self._starts[job] = Start(vimage, configuration, file, name in checked)
+        return list(jobs.values())
+
+    async def _start(self, job: Job, start: Start, taken: Container[str]) -> Result | None:
+        name = job.name
+        if job.interrupted:
+            return interrupted(name, outcome=Outcome.SKIPPED)
+        if job.stop_before is not None and name in self.records \
+                and self.records[name].state != READY:
+            return None  # it could not be stopped, as its stop has told
+        if name in self.newer:
+            return Result(name, Outcome.FAILED, (self.newer[name].problem,))
+        for other in job.needs:
+            if other.result is None or not other.result.ok:
+                return _depend_failed(name, other.name)
+        if name not in self.records and not start.checked:
+            problems = self._preflight(start.vimage, start.configuration, taken)
+            if problems:
+                return Result(name, Outcome.SKIPPED, tuple(problems))
+        result = await self.engine.start(start.vimage, start.configuration, start.file)
+        if result.outcome is Outcome.FAILED and not job.interrupted:
+            self.engine.observer.failed(start.vimage, start.file, result)
+        return result
+
+    # -- stop ---------------------------------------------------------------------------------
 
     async def stop(self, loaded: Loaded | None, names: Sequence[str],
                    report: Report = silent) -> Answer:
-        """Stop the vimages named, or all that the journal knows."""
-        problems = check.host(self.kernel, privileged=self.privileged)
-        if problems:
-            return Answer(NOTHING_TOUCHED, (), tuple(problems))
-        running = list(self.journal.records)
-        known = {*running, *(loaded.names if loaded is not None else names)}
-        unknown = [name for name in names if name not in known]
+        """Stop the vimages named, or all that run, and wait for it."""
+        return await self.accept_stop(loaded, names, report).answer()
+
+    def accept_stop(self, loaded: Loaded | None, names: Sequence[str],
+                    report: Report = silent) -> Operation:
+        """Stop the vimages named, or all that run or are to be started."""
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        known = self._known(loaded)
+        unknown = [name for name in names if known is not None and name not in known]
         if unknown:
-            return Answer(NOTHING_TOUCHED, (), tuple(
-                unknown_name(name, known) for name in unknown))
-        wanted = names or self._stop_order(running, loaded)
-        results = await self.engine.stop(wanted, report, every=not names)
-        return Answer(DONE if all(r.ok for r in results) else FAILED, tuple(results))
+            return refusal(unknown_name(name, known or ()) for name in unknown)
+        wanted = names or self._stop_order(loaded)
+        return self._accept_stop(self.with_dependents(wanted), report)
 
-    async def restart(self, loaded: Loaded, names: Sequence[str],
-                      report: Report = silent) -> Answer:
-        """Stop, then start; what cannot start again is not stopped."""
-        _, bad = self._sort(loaded, names or loaded.configuration.list)
-        if names and bad:
-            return Answer(NOTHING_TOUCHED, (), tuple(_flat(bad)))
-        stopped = await self.stop(loaded, names, report)
-        if stopped.status == NOTHING_TOUCHED:
-            return stopped
-        again = [r.name for r in stopped.results if r.outcome is Outcome.STOPPED
-                 and r.name in loaded.configuration.vimages] if names else []
-        started = await self.start(loaded, list(dict.fromkeys([*names, *again])), report)
-        return Answer(max(stopped.status, started.status),
-                      stopped.results + started.results, stopped.problems + started.problems)
+    def _accept_stop(self, names: Sequence[str], report: Report) -> Operation:
+        operation = Operation(report)
+        self.jobs.interrupt_starts(names)
+        operation.jobs = self._stop_jobs(names, report)
+        self.jobs.add(operation.jobs)
+        return operation
 
-    async def shut_down(self, report: Report, timeout: float) -> Answer:
-        """Stop everything because the host goes down, within ``timeout`` (rcshutdown_timeout,
-        seconds) less RESERVE.
+    def _stop_jobs(self, names: Sequence[str], report: Report) -> list[Job]:
+        """``names`` come with their dependents before them."""
+        async def act(job: Job) -> Result:
+            if job.name in self.newer:
+                return Result(job.name, Outcome.FAILED, (self.newer[job.name].problem,))
+            return await self.engine.stop(job.name)
+
+        jobs = {name: Job(name, Verb.STOP, act, report) for name in names}
+        for name, job in jobs.items():
+            for other in self.depend(name):
+                if other in jobs:
+                    jobs[other].needs.append(job)
+        return list(jobs.values())
+
+    def _known(self, loaded: Loaded | None) -> Collection[str] | None:
+        """The names that anything is known of; None: every name may be one."""
+        if loaded is None:
+            return None
+        return {*self.records, *self.newer, *self.jobs.names(), *loaded.names}
+
+    def _stop_order(self, loaded: Loaded | None) -> list[str]:
+        """All that run or are to: the reverse of vimage_list; what is not listed first."""
+        running = dict.fromkeys([*self.records, *self.jobs.starts(), *self.newer])
+        listed = loaded.configuration.list if loaded is not None else ()
+        order = {name: index for index, name in enumerate(listed)}
+        return sorted(running, key=lambda name: -order.get(name, len(order)))
+
+    # -- restart ------------------------------------------------------------------------------
+
+    async def restart(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
+                      file: str = "") -> Answer:
+        """Stop, then start, and wait for it."""
+        return await self.accept_restart(loaded, names, report, file).answer()
+
+    def accept_restart(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
+                       file: str = "") -> Operation:
+        """Stop, then start, the vimages named, or all of vimage_list, and what depends on them.
+
+        What could not be started again is not stopped.  A restart of one of them that has not
+        ended its stop is joined.
+        """
+        refused = self._refused()
+        if refused is not None:
+            return refused
+        general = [problem for problem in loaded.errors if not problem.vimage]
+        wanted, bad = self._sort(loaded, names or loaded.configuration.list)
+        asked = [name for name in wanted if not names or name in names]
+        running = [name for name in self.with_dependents(asked) if self._runs(name)]
+        vimages = loaded.configuration.vimages
+        for name in running:
+            if name not in vimages:
+                bad[name] = self._problems_of(loaded, name)
+        free = self._free([name for name in wanted if name not in running])
+        taken = self._taken(loaded, free)
+        for name in dict.fromkeys([*running, *free]):
+            if name not in bad and (problems := self._preflight(
+                    vimages[name], loaded.configuration, taken, running=name in running)):
+                bad[name] = problems
+        kept = self._not_restarted(loaded, asked, bad)
+        if names and kept:
+            return refusal([*general, *_flat(kept)])
+        operation = Operation(report, problems=tuple(general))
+        operation.skipped = [*self._unknown(names or loaded.configuration.list),
+                             *(Result(name, Outcome.SKIPPED, tuple(problems))
+                               for name, problems in kept.items())]
+        self._restart_jobs(operation, loaded, [n for n in asked if n not in kept], file)
+        return operation
+
+    def _restart_jobs(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
+                      file: str) -> None:
+        joined: dict[str, Job] = {}
+        for name in asked:
+            last = self.jobs.last(name)
+            if last is not None and last.restart_in_stop and not last.interrupted:
+                joined[name] = last
+                assert last.stop_before is not None
+                last.reports.append(operation.report)
+                last.stop_before.reports.append(operation.report)
+                self._starts[last] = Start(loaded.configuration.vimages[name],
+                                           loaded.configuration, file, checked=False)
+                operation.jobs += [last.stop_before, last]
+        fresh = [name for name in asked if name not in joined]
+        stopping = [name for name in self.with_dependents(fresh)
+                    if name not in joined and (self._runs(name) or name in fresh)]
+        self.jobs.interrupt_starts(stopping, of_restarts=False)
+        stops = {job.name: job for job in self._stop_jobs(
+            [name for name in stopping if self._runs(name)], operation.report)}
+        again = closure([*fresh, *stopping],
+                        lambda name: loaded.configuration.vimages[name].depend)
+        starting = [name for name in again if name not in joined
+                    and (name in stopping or not self._runs(name))]
+        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops)
+        new = [*stops.values(), *starts]
+        self.jobs.add(new)
+        operation.jobs += new
+
+    def _not_restarted(self, loaded: Loaded, asked: Sequence[str],
+                       bad: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
+        """Those that are not restarted, and why: they, what they depend on, or what depends
+        on them could not be started again."""
+        kept = dict(bad)
+        changed = True
+        while changed:
+            changed = False
+            for name in asked:
+                if name in kept:
+                    continue
+                for other in loaded.configuration.vimages[name].depend:
+                    if other in kept:
+                        kept[name] = [Problem.of("depend_failed", vimage=name, name=name,
+                                                 other=other)]
+                users = [user for user in self.with_dependents([name])
+                         if user != name and user in kept and self._runs(user)]
+                if users:
+                    kept[name] = [Problem.of("restart_stops", vimage=name, name=name,
+                                             other=users[0])]
+                changed = changed or name in kept
+        return kept
+
+    def _runs(self, name: str) -> bool:
+        """Whether something of it exists, or is to be started."""
+        return name in self.records or name in self.jobs.starts() or name in self.newer
+
+    # -- shutdown -----------------------------------------------------------------------------
+
+    async def shut_down(self, loaded: Loaded | None, report: Report) -> Answer:
+        """Stop everything because the host goes down, within rcshutdown_timeout less RESERVE.
 
         Hooks, services, processes and mounts are seen to; nodes, VNETs and the parents'
         flags are left to the reboot.
         """
         self.engine.going_down = True
-        wanted = self._stop_order(list(self.journal.records), None)
-        seconds = max(timeout - RESERVE, 1.0)
+        configuration = loaded.configuration if loaded is not None else Configuration()
+        seconds = max(configuration.shutdown_timeout - RESERVE, 1.0)
+        names = self.with_dependents(name for name in self._stop_order(loaded)
+                                     if name not in self.newer)
+        operation = self._accept_stop(names, report)
         try:
             async with asyncio.timeout(seconds):
-                results = await self.engine.stop(wanted, report, every=True)
+                _, answer = await asyncio.gather(self._end_newer(), operation.answer())
         except TimeoutError:
             late = Problem.of("shutdown_late", seconds=f"{seconds:g}",
-                              names=" ".join(self.journal.records))
+                              names=" ".join(self.records))
             return Answer(FAILED, (), (late,))
-        return Answer(DONE if all(r.ok for r in results) else FAILED, tuple(results))
+        return answer
+
+    async def _end_newer(self) -> None:
+        """End the processes of vimages that a newer version has started."""
+        for name in self.newer:
+            try:
+                jail = self.kernel.jail_get(name)
+                await end_processes_of(self.host, name, jail.jid)
+            except FileNotFoundError:
+                continue
+            except (OSError, VimageError) as error:
+                self.log.error("%s: %s", name, reason(error))
 
     # -- before anything is touched ---------------------------------------------------------------
+
+    def _refused(self) -> Operation | None:
+        problems = check.host(self.kernel, privileged=self.privileged)
+        if problems:
+            return refusal(problems)
+        check.load_modules(self.kernel)
+        return None
+
+    def _problems_of(self, loaded: Loaded, name: str) -> list[Problem]:
+        return loaded.problems_of(name) or [unknown_name(name, loaded.names)]
 
     def _sort(self, loaded: Loaded,
               names: Iterable[str]) -> tuple[list[str], dict[str, list[Problem]]]:
         """Names that can be tried, with what they depend on; and the problems of the others."""
         good, bad = [], {}
         for name in names:
+            if name in self.newer:
+                continue
             if name in loaded.configuration.vimages:
                 good.append(name)
             else:
-                bad[name] = (loaded.problems_of(name)
-                             or [unknown_name(name, loaded.names)])
-        return with_dependencies(good, loaded.configuration.vimages), bad
+                bad[name] = self._problems_of(loaded, name)
+        vimages = loaded.configuration.vimages
+        return closure(good, lambda name: vimages[name].depend), bad
 
-    def _taken(self, loaded: Loaded, names: Iterable[str]) -> set[str]:
-        """Those whose jail is there already though they are not ready.
+    def _free(self, names: Iterable[str]) -> list[str]:
+        """Those of which nothing exists, and to which nothing is being done."""
+        return [name for name in names if name not in self.records
+                and not self.jobs.busy(name)]
+
+    def _taken(self, loaded: Loaded, names: Iterable[str]) -> frozenset[str]:
+        """Those whose jail is there already.
 
         All at once and before the first start: the kernel locks its list of jails while it
         makes one.  A jail that is made meanwhile keeps its own from being made.
         """
-        return {name for name in names if not self._ready(name)
-                and check.jail(self.kernel, loaded.configuration.vimages[name])}
+        return frozenset(name for name in names
+                         if check.jail(self.kernel, loaded.configuration.vimages[name]))
 
-    def _ready(self, name: str) -> bool:
-        record = self.journal.records.get(name)
-        return record is not None and record.state == READY
-
-    def _preflight(self, loaded: Loaded, name: str, taken: Container[str]) -> list[Problem]:
-        if self._ready(name):
-            return []
-        vimage = loaded.configuration.vimages[name]
-        problems = check.jail(self.kernel, vimage) if name in taken else []
-        problems += check.vimage(self.kernel, vimage, loaded.configuration, self.journal.shared)
+    def _preflight(self, vimage: Vimage, configuration: Configuration, taken: Container[str], *,
+                   running: bool = False) -> list[Problem]:
+        """What can be known to make its start fail on this host."""
+        problems = check.jail(self.kernel, vimage) if vimage.name in taken else []
+        problems += check.vimage(self.kernel, vimage, configuration, self.journal.shared,
+                                 running=running)
         return [problem for problem in problems if not problem.warning]
 
-    def _leave_out(self, loaded: Loaded, wanted: Sequence[str],
-                   bad: dict[str, list[Problem]]) -> list[Result]:
+    def _unknown(self, names: Iterable[str]) -> list[Result]:
+        """Those that a newer version has started are left alone."""
+        return [Result(name, Outcome.FAILED, (self.newer[name].problem,))
+                for name in names if name in self.newer]
+
+    def _skip(self, loaded: Loaded, wanted: Sequence[str],
+              bad: Mapping[str, list[Problem]]) -> list[Result]:
         """Those with errors, and those that depend on them."""
-        results = {name: Result(name, Outcome.LEFT_OUT, tuple(problems))
+        results = {name: Result(name, Outcome.SKIPPED, tuple(problems))
                    for name, problems in bad.items()}
         for name in wanted:  # dependencies come first
             if name in results:
                 continue
             for other in loaded.configuration.vimages[name].depend:
                 if other in results:
-                    results[name] = Result(name, Outcome.LEFT_OUT, (Problem.of(
-                        "depend_failed", vimage=name, name=name, other=other),))
+                    results[name] = _depend_failed(name, other)
                     break
         return list(results.values())
 
-    def _stop_order(self, running: Sequence[str], loaded: Loaded | None) -> list[str]:
-        """The reverse of vimage_list; what is no longer listed first."""
-        listed = loaded.configuration.list if loaded is not None else ()
-        order = {name: index for index, name in enumerate(listed)}
-        return sorted(running, key=lambda name: -order.get(name, len(order)))
+
+def _depend_failed(name: str, other: str) -> Result:
+    return Result(name, Outcome.SKIPPED, (Problem.of(
+        "depend_failed", vimage=name, name=name, other=other),))
 
 
 def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
-                 privileged: bool, parallel: int) -> Session:
+                 privileged: bool, parallel: int = 1,
+                 observer: Observer | None = None) -> Session:
     """Take the journal for this process.  Raises VimageError: state_busy, state_unwritable."""
     journal = open_journal(kernel, write=True)
     for problem in journal.set_aside:
         log.error("%s", problem)
-    return Session(kernel, processes, journal, log, privileged, parallel)
+    for part in journal.newer.values():
+        for newer in part.values():
+            log.error("%s", newer.problem)
+    return Session(kernel, processes, journal, log, privileged=privileged, parallel=parallel,
+                   observer=observer)
 
 
 def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:
     """The journal of this host, for reading or as the one who may write."""
-    from vimage.journal import DIRECTORY
-
-    journal = Journal(kernel.path(DIRECTORY), kernel.boot_id())
+    journal = Journal(kernel.path(DIRECTORY), kernel.boot_id(), KINDS)
     try:
         journal.open(write=write)
     except PermissionError as error:
@@ -246,5 +559,7 @@ def unknown_name(name: str, have: Iterable[str]) -> Problem:
                       have=" ".join(sorted(have)) or "none")
 
 
-def _flat(problems: dict[str, list[Problem]]) -> Iterable[Problem]:
+def _flat(problems: Mapping[str, list[Problem]]) -> Iterable[Problem]:
     return [problem for group in problems.values() for problem in group]
+
+

@@ -11,7 +11,7 @@ from vimage.commands.verbs import VERBS
 ROOT = Path(__file__).parents[2]
 
 #: Modules whose circles are looked for; what they import may have circles of its own.
-OURS = ("vimage.main", "vimage.client", "vimage.events", "vimage.states", "vimage.commands",
+OURS = ("vimage.main", "vimage.client", "vimage.events", "vimage.status", "vimage.commands",
         "vimage.service.wire", "vimage.service.server", "vimage.service.launch")
 
 

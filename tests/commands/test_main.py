@@ -293,7 +293,7 @@ def test_an_unknown_name_in_status(rc, tmp_path, capsys):
     host = ["--simulated-host", str(tmp_path / "host"), "-f", rc]
     assert main([*host, "status", "a", "x"]) == 2
     out, err = capsys.readouterr()
-    assert (out, err.split(";")[0]) == ("", "vimage: x: no such vimage")
+    assert (out, err) == ("", "vimage: x: no such vimage (known: a)\n")
 
 
 def test_without_a_service_there_is_none_to_reload(monkeypatch, tmp_path, capsys):

@@ -113,9 +113,9 @@ STATUS = {"event": "status", "rows": ROWS}
 
 def test_the_table():
     assert shown("status", STATUS, END) == (
-        "NAME  STATE                         JID  ROOT         INTERFACES\n"
-        "a     ready, its command has ended  3    /usr/jail/a  ng0_a ng1_a\n"
-        "long  stopped                       -    -            -\n"
+        "NAME  STATE                                  JID  ROOT         INTERFACES\n"
+        "a     ready, changed, its command has ended  3    /usr/jail/a  ng0_a ng1_a\n"
+        "long  stopped                                -    -            -\n"
         "rc.conf has changed: a (service vimage reload)\n", "")
 
 

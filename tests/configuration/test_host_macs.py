@@ -29,5 +29,5 @@ def test_a_given_address_that_the_host_has_is_an_error() -> None:
     configuration, problems = resolve(variables, hostuuid=UUID, cpus=1,
                                       host_macs={"em9": "02:00:00:00:00:07"})
     assert [str(problem) for problem in problems] == [
-        "interface em9 of the host and vimage_a_mac0 are both 02:00:00:00:00:07"]
+        "interface em9 of the host and vimage_a_mac0 have the same MAC address, 02:00:00:00:00:07"]
     assert configuration.vimages == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vimage.configuration import mac
-from vimage.configuration.resolve import EXEC_START, lines, resolve
+from vimage.configuration.resolve import lines, resolve
+from vimage.configuration.variables import EXEC_START
 from vimage.model import Boot, Configuration, MacFrom, Vimage
 
 UUID = "4c4c4544-0042-4a10-8052-b3c04f4e3332"
@@ -38,7 +40,7 @@ def test_nothing_set():
 def test_the_defaults_of_a_vimage():
     assert one() == Vimage(
         name="a", rootdir="/j/a", hostname="a", exec_start=EXEC_START[Boot.NETWORK],
-        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a",
+        consolelog="/var/log/vimage_a_console.log", fstab="/etc/fstab.a", devfs_enable=True,
         parameters={"allow.mount": False, "allow.set_hostname": False, "allow.sysvipc": False,
                     "enforce_statfs": 2, "devfs_ruleset": 5})
 
@@ -265,13 +267,15 @@ PARTS = (
 VALUES = st.sampled_from((
     "/", "/j", "a", "b", "em0", "em0 lan", "=em0 -", "192.0.2.2/24", "192.0.2.1", "fe80::1%x",
     "YES", "none", "0", "1-9", "a b", "", " ", "x\ny", "{variable}", "maxproc:deny=1",
-    "allow.chflags", "02:00:00:00:00:01"))
+    "allow.chflags", "02:00:00:00:00:01",
+    "f\udcfcr", "fe80::1%\n", "/\udcfc"))
 SETTINGS = st.dictionaries(
     st.sampled_from([f"vimage_{name}{part}" for part in PARTS for name in ("a_", "b_", "a_b_", "")]
                     + ["vimage_enable", "vimage_parallel", "vimage_bridge_lan_addr",
                        "vimage_mac_seed", "vimage_bridge_list", "vimage_user", "vimage_"]),
     VALUES, max_size=25)
-LISTS = st.lists(st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d")), max_size=4)
+LISTS = st.lists(
+    st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d", "\udcfc")), max_size=4)
 
 
 @given(SETTINGS, LISTS)
@@ -280,7 +284,7 @@ def test_whatever_is_set_there_is_an_answer(settings, listed):
     settings = {**settings, "vimage_list": " ".join(listed)}
     configuration, problems = resolve(settings, hostuuid=UUID, cpus=2)
     errors = [problem for problem in problems if not problem.warning]
-    assert all(line and "\n" not in line for line in lines(problems))
+    assert all(line and line.isprintable() for line in lines(problems))
     assert not {problem.vimage for problem in errors} & set(configuration.vimages)
     assert not configuration.vimages or "" not in {problem.vimage for problem in errors}
     for vimage in configuration.vimages.values():
@@ -311,6 +315,33 @@ def test_circles_are_found_and_nothing_else(seed):
     for _ in names:
         startable |= {name for name in names if set(needs[name]) <= startable}
     assert set(configuration.vimages) == startable
+
+
+def chain(length, **more):
+    names = [f"v{n}" for n in range(length)]
+    settings = {"vimage_list": " ".join(names), "vimage_rootdir": "/j", **more}
+    settings |= {f"vimage_{name}_depend": other
+                 for name, other in itertools.pairwise(names)}
+    return resolve(settings, hostuuid=UUID, cpus=4)
+
+
+def test_a_chain_of_two_thousand():
+    configuration, problems = chain(2000)
+    assert lines(problems) == [] and len(configuration.vimages) == 2000
+
+
+def test_a_chain_of_two_thousand_that_bites_its_tail():
+    configuration, problems = chain(2000, vimage_v1999_depend="v0")
+    assert configuration.vimages == {} and len(problems) == 2000
+    assert str(problems[0]) == (
+        "vimage_v0_depend: circular dependency: v0 -> v1 -> v2 -> v3 -> "
+        "(1994 more) -> v1998 -> v1999 -> v0")
+
+
+def test_a_short_circle_is_named_whole():
+    _, problems = chain(8, vimage_v7_depend="v0")
+    assert str(problems[3]) == ("vimage_v3_depend: circular dependency: "
+                                "v0 -> v1 -> v2 -> v3 -> v4 -> v5 -> v6 -> v7 -> v0")
 
 
 def test_the_result_is_frozen():

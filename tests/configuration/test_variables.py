@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vimage.configuration import variables
-from vimage.configuration.sheet import part_of
+from vimage.configuration import values, variables
+from vimage.configuration.draft import part_of
 from vimage.model import Vimage
 
 #: Every variable of the specification.
@@ -33,6 +34,8 @@ SPECIFIED = (
     "vimage_NAME_cpus", "vimage_bridge_list", "vimage_bridge_BR_addr", "vimage_bridge_BR_mac",
     "vimage_mac_seed", "vimage_logfile",
 )
+
+FIELDS = {field.name: field for field in dataclasses.fields(Vimage)}
 
 #: Texts that somebody might write.
 TEXTS = st.text(max_size=30) | st.text("0123456789-,./:=%! abcdef\"'\\$(){};\n\0", max_size=30)
@@ -66,55 +69,84 @@ def test_reserved_names_are_no_variables():
 @given(text=TEXTS)
 def test_a_type_returns_a_value_or_says_what_is_wrong(row, text):
     try:
-        row.type.parse(text)
+        value = row.type.parse(text)
     except ValueError as error:
         assert str(error)
+    else:
+        shown = row.shown(value)
+        assert not shown or row.type.parse(shown) == value
 
 
-@pytest.mark.parametrize("row", [
-    row for row in variables.TABLE
-    if row.part in Vimage._fields
-    and re.fullmatch(r"[0-9]+|YES|NO|network|no", row.default)
-], ids=lambda row: row.part)
-def test_documented_defaults_are_those_of_the_model(row):
-    default = Vimage._field_defaults[row.part]
-    value = row.type.parse(row.default)
-    assert value == getattr(default, "value", default)
-
-
-@pytest.mark.parametrize(("kind", "text", "value"), [
-    (variables.YES_NO, "yEs", True),
-    (variables.YES_NO, "on", True),
-    (variables.YES_NO, "0", False),
-    (variables.SECONDS, "0.5", 0.5),
-    (variables.SECONDS, "86400", 86400),
-    (variables.PATH, "//j///a/./b/", "/j/a/b"),
-    (variables.PATH, "/", "/"),
-    (variables.PATH, "/with space", "/with space"),
-    (variables.PARENTS, " =em0\t- !em0.1 ", (
-        variables.Parent("=", "em0"), None, variables.Parent("!", "em0.1"))),
-    (variables.MAC, "02:AB:00:00:00:01", "02:ab:00:00:00:01"),
-    (variables.ADDRESSES, "192.0.2.2/24 2001:DB8::0:2/64", ("192.0.2.2/24", "2001:db8::2/64")),
-    (variables.ADDRESSES, "192.0.2.2/31 192.0.2.3/32", ("192.0.2.2/31", "192.0.2.3/32")),
-    (variables.ROUTER4, "No", ""),
-    (variables.ROUTER6, "fe80::1%ng0_a", "fe80::1%ng0_a"),
-    (variables.SHELL, " \n", ""),
-    (variables.ARGV, r"""/bin/x 'a b' "c\"d" $HOME; # e""",
+VALUES = [
+    (values.YES_NO, "yEs", True),
+    (values.YES_NO, "on", True),
+    (values.YES_NO, "0", False),
+    (values.SECONDS, "0.5", 0.5),
+    (values.SECONDS, "86400", 86400),
+    (values.PATH, "//j///a/./b/", "/j/a/b"),
+    (values.PATH, "/", "/"),
+    (values.PATH, "/with space", "/with space"),
+    (values.PARENTS, " =em0\t- !em0.1 ", (
+        values.Parent("=", "em0"), None, values.Parent("!", "em0.1"))),
+    (values.MAC, "02:AB:00:00:00:01", "02:ab:00:00:00:01"),
+    (values.ADDRESSES, "192.0.2.2/24 2001:DB8::0:2/64", ("192.0.2.2/24", "2001:db8::2/64")),
+    (values.ADDRESSES, "192.0.2.2/31 192.0.2.3/32", ("192.0.2.2/31", "192.0.2.3/32")),
+    (values.ROUTER4, "No", ""),
+    (values.ROUTER6, "fe80::1%ng0_a", "fe80::1%ng0_a"),
+    (values.SHELL, " \n", ""),
+    (values.ARGV, r"""/bin/x 'a b' "c\"d" $HOME; # e""",
      ("/bin/x", "a b", 'c"d', "$HOME;", "#", "e")),
-    (variables.CPUS, "5, 0-2,2-3", "0-3,5"),
-    (variables.RULES, "vmemoryuse:deny=1g pcpu:sigterm=50/process",
+    (values.CPUS, "5, 0-2,2-3", "0-3,5"),
+    (values.RULES, "vmemoryuse:deny=1g pcpu:sigterm=50/process",
      ("vmemoryuse:deny=1g", "pcpu:sigterm=50/process")),
-    (variables.PARAMETERS, "allow.raw_sockets; children.max=5 allow.nochflags allow.quotas=0", {
+    (variables.VIMAGE["parameters"].type,
+     "allow.raw_sockets; children.max=5 allow.nochflags allow.quotas=0", {
         "allow.raw_sockets": True, "children.max": "5", "allow.chflags": False,
         "allow.quotas": False}),
-    (variables.RESTART, "On-Failure", "on-failure"),
-])
+    (variables.VIMAGE["restart"].type, "On-Failure", "on-failure"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), VALUES)
 def test_values(kind, text, value):
     assert kind.parse(text) == value
+    if value != "":
+        assert kind.parse(kind.show(value)) == value
+
+
+@pytest.mark.parametrize(("given_", "read"), [
+    ("4096b", "4096"), ("4096", "4096"), ("4096B", "4096"), ("1g", "1g"), ("1G", "1G"),
+    ("1gb", "1g"), ("2KB", "2K"), ("0x10", "16"), ("0X1bk", "27k"), ("010", "8"), ("0", "0"),
+    ("7e", "7e"), ("9223372036854775807", "9223372036854775807"), ("0b", "0"),
+])
+def test_amounts_that_rctl_takes(given_, read):
+    """As expand_number(3) of rctl(8) reads them."""
+    rule, = values.RULES.parse(f"vmemoryuse:deny={given_}/process")
+    assert rule == f"vmemoryuse:deny={read}/process"
+    assert values.RULES.parse(rule) == (rule,)
+
+
+def test_a_scope_that_is_not_an_interface():
+    with pytest.raises(ValueError, match="is not an interface name"):
+        values.ROUTER6.parse("fe80::1%a b")
+
+
+@pytest.mark.parametrize(("rule", "why"), [
+    ("vmemoryuse:deny=", "is not an amount"), ("vmemoryuse:deny=08", "08 is not an amount"),
+    ("vmemoryuse:deny=1kk", "1kk is not an amount"), ("vmemoryuse:deny=-1", "not an amount"),
+    ("vmemoryuse:deny=1.5g", "not an amount"), ("vmemoryuse:deny=0x", "not an amount"),
+    ("vmemoryuse:deny=8e", "8e is too large"), ("vmemoryuse:deny=9223372036854775808", "large"),
+    ("pcpu:deny=9223372036855", "too large"), ("cputime:log=1e", "too large"),
+    (f"vmemoryuse:deny={'9' * 5000}", "too large"),
+    ("maxproc:deny=1b maxproc:deny=1", "maxproc:deny=1 is listed twice"),
+])
+def test_amounts_that_the_kernel_would_refuse(rule, why):
+    with pytest.raises(ValueError, match=why):
+        values.RULES.parse(rule)
 
 
 @given(st.sets(st.integers(0, 60), min_size=1))
 def test_cpu_lists(numbers):
-    text = variables.ranges(numbers)
-    assert variables.CPUS.parse(",".join(map(str, sorted(numbers, reverse=True)))) == text
-    assert variables.CPUS.parse(text) == text
+    text = values.ranges(numbers)
+    assert values.CPUS.parse(",".join(map(str, sorted(numbers, reverse=True)))) == text
+    assert values.CPUS.parse(text) == text

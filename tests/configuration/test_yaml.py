@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.configuration.test_render import UUID, VIMAGES, resolved
 from vimage.main import main
@@ -108,7 +111,7 @@ def test_errors_of_values_are_those_of_rc_conf(read):
     assert lines(resolve(found, hostuuid=UUID, cpus=4)[1]) == [
         'vimage_a_rootdir="j": does not begin with /; allowed: an absolute path without ..',
         'vimage_a_boot="7": no such choice; allowed: network, full or none',
-        "vimage_a_rotdir means nothing to vimage; is vimage_a_rootdir meant?"]
+        "vimage_a_rotdir: unknown variable (did you mean vimage_a_rootdir?)"]
 
 
 @pytest.mark.parametrize("text, says", [
@@ -116,31 +119,83 @@ def test_errors_of_values_are_those_of_rc_conf(read):
     ("a: 1\n---\nb: 2\n", "x.yaml: line 2: but found another document"),
     ("- a\n", "x.yaml:1: not a mapping; allowed: vimages, bridges, defaults, enable, list, "
      "parallel, logfile, mac_seed"),
-    ("vimage: {}\n", "x.yaml:1: vimage means nothing here; allowed: vimages, bridges, defaults, "
+    ("vimage: {}\n", "x.yaml:1: unknown key vimage; allowed: vimages, bridges, defaults, "
      "enable, list, parallel, logfile, mac_seed"),
     ("vimages:\n  a: {rootdir: /a}\n  a: {rootdir: /b}\n",
-     "x.yaml:3: a is there twice; allowed: each key once"),
-    ('vimages:\n  "a b": {}\n', 'x.yaml:2: "a b" is no name; allowed: names of letters, digits, '
+     "x.yaml:3: a is set twice; allowed: each key once"),
+    ('vimages:\n  "a b": {}\n', 'x.yaml:2: "a b" is not a name; allowed: names of letters, digits, '
      "- and _, not digits alone"),
     ("vimages: {a: {root-dir: /a}}\n",
-     "x.yaml:1: root-dir is no variable; allowed: variables without vimage_NAME_ before them"),
+     "x.yaml:1: root-dir is not a variable; allowed: variables, without vimage_NAME_"),
     ("vimages: {a: [rootdir]}\n",
-     "x.yaml:1: not a mapping; allowed: variables without vimage_NAME_ before them"),
+     "x.yaml:1: not a mapping; allowed: variables, without vimage_NAME_"),
     ("vimages: {a: {rootdir: {b: c}}}\n",
-     "x.yaml:1: neither text nor a list of it; allowed: text, or a list of it"),
+     "x.yaml:1: neither text nor a list of texts; allowed: text, or a list of texts"),
     ("vimages: {a: {bridges: [em0, [em1]]}}\n",
-     "x.yaml:1: neither text nor a list of it; allowed: text, or a list of it"),
+     "x.yaml:1: neither text nor a list of texts; allowed: text, or a list of texts"),
     ("vimages: {a: {bridges: [em0 em1]}}\n",
      'x.yaml:1: "em0 em1" is not one word; allowed: a list of words'),
-    ("? [a]\n: b\n", "x.yaml:1: a key means nothing here; allowed: vimages, bridges, defaults, "
+    ("? [a]\n: b\n", "x.yaml:1: a key that is not a word; allowed: vimages, bridges, defaults, "
      "enable, list, parallel, logfile, mac_seed"),
-    ("a: &x [*x]\n", "x.yaml:1: a means nothing here; allowed: vimages, bridges, defaults, "
+    ("a: &x [*x]\n", "x.yaml:1: unknown key a; allowed: vimages, bridges, defaults, "
      "enable, list, parallel, logfile, mac_seed"),
 ])
 def test_what_is_refused(read, tmp_path, text, says):
     with pytest.raises(VimageError) as error:
         read(text)
     assert str(error.value).replace(f"{tmp_path}/", "") == says
+
+
+@pytest.mark.parametrize(("octets", "says"), [
+    (b'a: "\\UFFFFFFFF"\n', "Python int too large to convert to C int"),
+    (b"a: \xfc\n", "character #x00fc: invalid start byte"),
+    (b"a: *b\n", "line 1: found undefined alias 'b'"),
+    (b"vimages: {a: {health: \x01}}\n", "special characters are not allowed"),
+    (b"[" * 5000, "maximum recursion depth exceeded"),
+    (b'vimages: {"a\\nb": {}}\n', 'x.yaml:1: "a\\nb" is not a name; allowed: '),
+    (b'"\\ud800": 1\n', "x.yaml:1: unknown key \\ud800; allowed: "),
+])
+def test_odd_octets(tmp_path, octets, says):
+    (tmp_path / "x.yaml").write_bytes(octets)
+    with pytest.raises(VimageError) as error:
+        yamlfiles.add({}, [f"{tmp_path}/x.yaml"])
+    assert says in str(error.value) and str(error.value).isprintable()
+
+
+PIECES = st.lists(st.sampled_from((
+    "a", "vimages", "rootdir", "bridges", "list", ":", ": ", "\n", "\n  ", "- ", "[", "]", "{",
+    "}", ", ", "&x ", "*x", "!t ", "|\n", "? ", "<<: ", '"', "'", "\\", "#", "%YAML 1.1\n",
+    "---\n", "\0", "\t", "\x85", "\ud800", "\U0001f600", "@", "`")), max_size=30).map("".join)
+
+
+@settings(deadline=None)
+@given(PIECES.map(lambda text: text.encode(errors="surrogatepass")) | st.binary(max_size=40))
+def test_whatever_a_file_says_there_is_an_answer(tmp_path_factory, octets):
+    path = tmp_path_factory.getbasetemp() / "odd.yaml"
+    path.write_bytes(octets)
+    try:
+        resolve(yamlfiles.add({}, [str(path)]), hostuuid=UUID, cpus=4)
+    except VimageError as error:
+        assert str(error).isprintable()
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.yaml")
+    (tmp_path / "y.yaml").mkdir()
+    (tmp_path / "z.yaml").symlink_to("z.yaml")
+    for name, says in (("x", "not a regular file"), ("y", "Is a directory"), ("z", "symbolic")):
+        with pytest.raises(VimageError, match=says):
+            yamlfiles.add({}, [f"{tmp_path}/{name}.yaml"])
+
+
+def test_a_directory_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    def listdir(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert yamlfiles.files(str(tmp_path)) == [str(tmp_path)]
+    with pytest.raises(VimageError, match=str(tmp_path)):
+        yamlfiles.add({}, yamlfiles.files(str(tmp_path)))
 
 
 def test_one_variable_in_two_places(read, tmp_path):
@@ -161,7 +216,8 @@ def test_without_pyyaml(read, tmp_path, monkeypatch):
     with pytest.raises(VimageError) as error:
         read("vimages: {}")
     assert str(error.value) == (
-        f"{tmp_path}/x.yaml: PyYAML is needed to read it (pkg install py311-yaml)")
+        f"{tmp_path}/x.yaml: PyYAML is needed to read it "
+        f"(pkg install py{sys.version_info[0]}{sys.version_info[1]}-yaml)")
 
 
 def test_which_files(tmp_path, monkeypatch):

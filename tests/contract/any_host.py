@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 
 from tests.lib import snapshot
-from vimage.kernel import Kernel, NgNode, Processes, Vnet
+from vimage.kernel import JailId, Kernel, NgNode, Processes, Vnet
 
 _series = itertools.count(1)
 
@@ -55,10 +55,10 @@ class Host(ABC):
                 function(*args)
         self._undo.callback(attempt)
 
-    def node(self, type: str, peer_hook: str) -> NgNode:
+    def node(self, kind: str, peer_hook: str) -> NgNode:
         """A node of that type on a hook of this process's own socket node."""
         hook = self.name("h")
-        self.kernel.ng_mkpeer(".:", type, hook, peer_hook)
+        self.kernel.ng_mkpeer(".:", kind, hook, peer_hook)
         node = self.kernel.ng_node(f".:{hook}")
         self.on_close(self.kernel.ng_shutdown, address(node))
         return node
@@ -85,7 +85,7 @@ class Host(ABC):
     def root(self) -> str:
         """A new directory of the host for a jail's root, with a /bin/sh that runs."""
 
-    def jail(self, **parameters) -> int:
+    def jail(self, **parameters) -> JailId:
         """A VNET jail that persists."""
         given = {"name": self.name("j"), "path": self.root(), "vnet": "new", "persist": True,
                  **{name.replace("__", "."): value for name, value in parameters.items()}}
@@ -93,27 +93,36 @@ class Host(ABC):
         self.on_close(self.remove, jid)
         return jid
 
-    def remove(self, jid: int) -> None:
+    def remove(self, jid: JailId) -> None:
         """Remove a jail and see it freed."""
         self.kernel.jail_remove(jid)
         self.freed(jid)
 
     @abstractmethod
-    def freed(self, jid: int) -> None:
+    def freed(self, jid: JailId) -> None:
         """Come back when the kernel has freed a jail (VNETs are freed a little later)."""
 
-    def vnet(self, jid: int) -> Vnet:
+    def host_vnet(self) -> Vnet:
+        vnet = self.kernel.host_vnet()
+        self.on_close(vnet.close)
+        return vnet
+
+    def vnet(self, jid: JailId) -> Vnet:
         vnet = self.kernel.vnet(jid)
         self.on_close(vnet.close)
         return vnet
 
     @abstractmethod
-    def hold_tcp(self, jid: int) -> None:
+    def hold_tcp(self, jid: JailId) -> None:
         """A TCP connection of the jail's VNET whose peer outside holds it open."""
 
     @abstractmethod
     def other_processes(self) -> Processes:
         """Another helper, that a test may close."""
+
+    @abstractmethod
+    def helper_dies(self, processes) -> None:
+        """The helper process of these processes gets SIGKILL."""
 
     @abstractmethod
     def with_accounting(self, wanted: bool) -> None:
@@ -124,7 +133,7 @@ class Host(ABC):
         """The errno of ``kld_load`` where the securelevel is that high."""
 
     @abstractmethod
-    def give_up_tcp(self, jid: int) -> None:
+    def give_up_tcp(self, jid: JailId) -> None:
         """The peers of the jail's connections reset them."""
 
     # -- files ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vimage.kernel import JailError, Kernel
+from vimage.kernel import JailError, JailId, Kernel
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def fails_in_words(number: int, words: str) -> Iterator[None]:
     assert words in (caught.value.strerror or ""), caught.value
 
 
-def cleared(kernel: Kernel, jid: int, signal: int = 0) -> bool:
+def cleared(kernel: Kernel, jid: JailId, signal: int = 0) -> bool:
     """Whether no process is left in a jail; those that are get a signal."""
     hold = kernel.jail_clear(jid, signal)
     if hold is None:

@@ -14,6 +14,7 @@ import ipaddress
 import itertools
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -23,7 +24,7 @@ import time
 import pytest
 
 from tests.contract.any_host import Host
-from vimage.kernel import Command
+from vimage.kernel import JailCommand, JailId
 from vimage.kernel.freebsd import FreeBSD
 
 PROGRAMS = ("/bin/sh", "/bin/sleep", "/bin/echo", "/usr/bin/nc")
@@ -90,7 +91,7 @@ class FreeBSDHost(Host):
         self.on_close(shutil.rmtree, path)
         return path
 
-    def freed(self, jid: int) -> None:
+    def freed(self, jid: JailId) -> None:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
@@ -114,12 +115,12 @@ class FreeBSDHost(Host):
             before = now
             time.sleep(0.05)
 
-    def hold_tcp(self, jid: int) -> None:
+    def hold_tcp(self, jid: JailId) -> None:
         outside = ifconfig("epair", "create")
         inside = outside[:-1] + "b"
         self.on_close(self._destroy, outside)
         self.kernel.if_vmove(inside, jid)
-        host, jail = self.kernel.vnet(0), self.kernel.vnet(jid)
+        host, jail = self.kernel.host_vnet(), self.kernel.vnet(jid)
         network = f"198.18.{os.getpid() % 250}.{4 * (next(_networks) % 60)}"
         near, far = (str(ipaddress.ip_address(network) + number) for number in (1, 2))
         host.add_address(outside, f"{near}/30")
@@ -135,18 +136,21 @@ class FreeBSDHost(Host):
         self._peers.append((jid, peer))
         self.on_close(peer.close)
 
-    def give_up_tcp(self, jid: int) -> None:
+    def give_up_tcp(self, jid: JailId) -> None:
         for peer in [peer for owner, peer in self._peers if owner == jid]:
             peer.close()
 
-    async def _connect(self, jid: int, address: str, port: int) -> None:
+    async def _connect(self, jid: JailId, address: str, port: int) -> None:
         """A process of the jail that connects and keeps the connection."""
-        await self.processes.start(Command(["/usr/bin/nc", address, str(port)], jid))
+        await self.processes.start(JailCommand(jid, ["/usr/bin/nc", address, str(port)]))
 
     def other_processes(self):
         other = FreeBSD()
         self.on_close(other.close)
         return other.processes()
+
+    def helper_dies(self, processes) -> None:
+        os.kill(processes._helper.pid, signal.SIGKILL)
 
     def with_accounting(self, wanted: bool) -> None:
         if self.kernel.sysctl("kern.racct.enable") != int(wanted):

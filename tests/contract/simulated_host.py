@@ -6,7 +6,8 @@ import os
 import shutil
 
 from tests.contract.any_host import Host
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel import JailId
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
 
@@ -14,7 +15,7 @@ class SimulatedHost(Host):
     def __init__(self, directory) -> None:
         self.kernel = self._kernel = SimulatedKernel.create(directory)
         self.kernel.kld_load("ng_ether")
-        self.hand = Hand(self._kernel)
+        self.hand = HostControl(self._kernel)
         self.processes = SimulatedProcesses(self._kernel)
 
     def shut(self) -> None:
@@ -37,17 +38,20 @@ class SimulatedHost(Host):
         self.on_close(shutil.rmtree, self.file(path))
         return path
 
-    def freed(self, jid: int) -> None:
+    def freed(self, jid: JailId) -> None:
         pass
 
-    def hold_tcp(self, jid: int) -> None:
+    def hold_tcp(self, jid: JailId) -> None:
         self.hand.hold_tcp(jid)
 
-    def give_up_tcp(self, jid: int) -> None:
+    def give_up_tcp(self, jid: JailId) -> None:
         self.hand.give_up_tcp(jid)
 
     def other_processes(self):
         return SimulatedProcesses(self._kernel)
+
+    def helper_dies(self, processes) -> None:
+        processes.helper_dies()
 
     def with_accounting(self, wanted: bool) -> None:
         self.hand.set_sysctl("kern.racct.enable", int(wanted))

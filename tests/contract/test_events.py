@@ -12,7 +12,7 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Command
+from vimage.kernel import HostCommand
 
 LONG_ENOUGH = 30
 
@@ -58,7 +58,7 @@ def test_an_interface_came_and_went(host, events):
 @contract("Events.watch_process")
 def test_a_process_ended(host, events):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         events.watch_process(process.id.pid)
         process.kill(15)
         await process.wait()
@@ -89,6 +89,33 @@ def test_close_twice(events):
     events.close()
 
 
+@contract("Events.close")
+def test_after_close_nothing_is_watched_and_nothing_told(host, events):
+    """A start that is still under way when the service ends may ask for it."""
+    jail = host.jail()
+
+    async def main():
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
+        events.watch_process(process.id.pid)
+        events.close()
+        events.watch_jail(jail)
+        events.watch_process(process.id.pid)
+        process.kill(9)
+        await process.wait()
+
+    host.run(main())
+    host.remove(jail)
+    assert events.read() == []
+    assert events.interfaces() is False
+
+
+@contract("Events.fileno", errno.EBADF)
+def test_after_close_there_is_no_descriptor(events):
+    events.close()
+    with fails(errno.EBADF):
+        events.fileno()
+
+
 @contract("ng_ids")
 def test_the_ids_are_those_of_the_nodes(host):
     before = host.kernel.ng_ids()
@@ -102,8 +129,7 @@ def test_the_other_end_of_a_socket(host, tmp_path):
     del tmp_path
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        uid, jid = host.kernel.peer(ours.fileno())
-    assert (uid, jid) == (0, 0)
+        assert host.kernel.peer(ours.fileno()) == (0, None)
 
 
 @contract("peer")
@@ -115,7 +141,26 @@ def test_the_other_end_of_a_connection(host):
         client.connect(path)
         connection, _ = server.accept()
         with connection:
-            assert host.kernel.peer(connection.fileno()) == (0, 0)
+            assert host.kernel.peer(connection.fileno()) == (0, None)
+    os.unlink(path)
+
+
+@contract("peer", errno.ESRCH)
+def test_the_other_end_has_ended(host):
+    path = host.file(f"{host.root()}/s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        child = os.fork()
+        if child == 0:
+            try:
+                socket.socket(socket.AF_UNIX).connect(path)
+            finally:
+                os._exit(0)
+        connection, _ = server.accept()
+        os.waitpid(child, 0)
+        with connection, fails(errno.ESRCH):
+            host.kernel.peer(connection.fileno())
     os.unlink(path)
 
 
@@ -124,7 +169,7 @@ def test_events_can_be_awaited(host, events):
         loop = asyncio.get_running_loop()
         heard = asyncio.Event()
         loop.add_reader(events.fileno(), heard.set)
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         events.watch_process(process.id.pid)
         process.kill(15)
         await heard.wait()

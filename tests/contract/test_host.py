@@ -7,7 +7,7 @@ import os
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Command
+from vimage.kernel import HostCommand, JailCommand
 
 
 @contract("sysctl")
@@ -85,20 +85,20 @@ def test_jail_of_a_process(host):
     jid = host.jail()
 
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"], jid))
+        process = await host.processes.start(JailCommand(jid, ["/bin/sleep", "1000"]))
         jail = host.kernel.jail_of(process.id.pid)
         process.kill(9)
         await process.wait()
         return jail
 
     assert host.run(main()) == jid
-    assert host.kernel.jail_of(os.getpid()) == 0
+    assert host.kernel.jail_of(os.getpid()) is None
 
 
 @contract("process_signal")
 def test_signal_reaches_a_process_known_from_before(host):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         host.kernel.process_signal(process.id, 15)
         return await process.wait()
 
@@ -108,7 +108,7 @@ def test_signal_reaches_a_process_known_from_before(host):
 @contract("process_signal", errno.ESRCH)
 def test_signal_for_a_process_that_has_ended(host):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "0"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "0"]))
         await process.wait()
         return process.id
 
@@ -120,7 +120,7 @@ def test_signal_for_a_process_that_has_ended(host):
 @contract("process_signal", errno.ESRCH)
 def test_signal_is_not_for_another_process_of_that_pid(host):
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"]))
+        process = await host.processes.start(HostCommand(["/bin/sleep", "1000"]))
         other = type(process.id)(process.id.pid, "1.000000")
         with fails(errno.ESRCH):
             host.kernel.process_signal(other, 9)

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.any_host import address
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Cap, Iff
+from vimage.kernel import Cap, Iff, JailId
 
 MISSING = "nosuch0"
 SIMPLEX = 0x800
@@ -47,7 +47,7 @@ def test_the_loopback_interface_has_no_mac(host):
     lambda k: k.if_get(MISSING),
     lambda k: k.if_users(MISSING),
     lambda k: k.if_rename(MISSING, "nosuch1"),
-    lambda k: k.if_set_flags(MISSING, set=Iff.UP),
+    lambda k: k.if_set_flags(MISSING, on=Iff.UP),
     lambda k: k.if_set_mtu(MISSING, 1500),
     lambda k: k.if_mtu(MISSING),
     lambda k: k.if_set_mac(MISSING, "02:00:00:00:0a:01"),
@@ -63,7 +63,7 @@ def test_no_such_interface(host, operation):
 def test_users_are_addresses(host):
     _, name = host.eiface()
     assert host.kernel.if_users(name) == []
-    vnet = host.vnet(0)
+    vnet = host.host_vnet()
     vnet.add_address(name, "192.0.2.77/32")
     assert host.kernel.if_users(name) == ["address 192.0.2.77"]
     vnet.add_address(name, "2001:db8::77/128")
@@ -139,11 +139,11 @@ def test_rename_to_what_is_no_name(host, new):
 @contract("if_set_flags")
 def test_up_and_down(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.UP)
+    host.kernel.if_set_flags(name, on=Iff.UP)
     flags = host.kernel.if_get(name).flags
     assert flags & Iff.UP
     assert flags & Iff.RUNNING
-    host.kernel.if_set_flags(name, clear=Iff.UP)
+    host.kernel.if_set_flags(name, off=Iff.UP)
     flags = host.kernel.if_get(name).flags
     assert not flags & Iff.UP
     assert not flags & Iff.RUNNING
@@ -152,16 +152,16 @@ def test_up_and_down(host):
 @contract("if_set_flags")
 def test_promiscuous_for_good(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.PPROMISC)
+    host.kernel.if_set_flags(name, on=Iff.PPROMISC)
     assert host.kernel.if_get(name).flags & Iff.PROMISC
-    host.kernel.if_set_flags(name, clear=Iff.PPROMISC)
+    host.kernel.if_set_flags(name, off=Iff.PPROMISC)
     assert not host.kernel.if_get(name).flags & (Iff.PROMISC | Iff.PPROMISC)
 
 
 @contract("if_set_flags")
 def test_promiscuous_cannot_be_set_as_a_flag(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.PROMISC | Iff.LOOPBACK)
+    host.kernel.if_set_flags(name, on=Iff.PROMISC | Iff.LOOPBACK)
     assert not host.kernel.if_get(name).flags & Iff.PROMISC
 
 
@@ -234,7 +234,7 @@ def names(vnet):
 def test_there_and_back(host):
     _, name = host.eiface()
     jid = host.jail()
-    host.vnet(0).add_address(name, "192.0.2.77/32")
+    host.host_vnet().add_address(name, "192.0.2.77/32")
     host.kernel.if_set_mtu(name, 1400)
     host.kernel.if_vmove(name, jid)
     with fails(errno.ENXIO):
@@ -293,7 +293,7 @@ def test_move_of_nothing_or_to_nowhere(host):
     with fails(errno.ENXIO):
         host.kernel.if_vmove(MISSING, jid)
     with fails(errno.ENXIO):
-        host.kernel.if_vmove(name, 999_998)
+        host.kernel.if_vmove(name, JailId(999_998))
 
 
 @contract("if_vmove", errno.EEXIST)
@@ -321,7 +321,7 @@ def test_reclaim_of_nothing_or_from_nowhere(host):
     with fails(errno.ENXIO):
         host.kernel.if_reclaim(MISSING, jid)
     with fails(errno.ENXIO):
-        host.kernel.if_reclaim(MISSING, 999_998)
+        host.kernel.if_reclaim(MISSING, JailId(999_998))
 
 
 @contract("if_reclaim", errno.EEXIST)

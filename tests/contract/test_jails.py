@@ -8,9 +8,9 @@ import pytest
 
 from tests.contract.expect import cleared, fails, fails_in_words
 from tests.contract.registry import contract
-from vimage.kernel import Command
+from vimage.kernel import JailCommand, JailId
 
-NOBODY = 999_998
+NOBODY = JailId(999_998)
 
 
 @contract("jail_create")
@@ -227,7 +227,7 @@ def test_remove_kills_processes(host):
     jid = host.jail()
 
     async def main():
-        process = await host.processes.start(Command(["/bin/sleep", "1000"], jid))
+        process = await host.processes.start(JailCommand(jid, ["/bin/sleep", "1000"]))
         host.kernel.jail_remove(jid)
         return await process.wait()
 
@@ -306,8 +306,8 @@ def test_kill_reaches_every_process_of_the_jail_and_no_other(host):
 
     async def main():
         start = host.processes.start
-        mine = [await start(Command(["/bin/sleep", "1000"], jid)) for _ in range(2)]
-        alien = await start(Command(["/bin/sleep", "1000"], other))
+        mine = [await start(JailCommand(jid, ["/bin/sleep", "1000"])) for _ in range(2)]
+        alien = await start(JailCommand(other, ["/bin/sleep", "1000"]))
         assert not cleared(host.kernel, jid)
         assert not cleared(host.kernel, jid, 15)
         ended = [await process.wait() for process in mine]

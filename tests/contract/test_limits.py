@@ -8,6 +8,7 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
+from vimage.kernel import JailId
 
 
 @contract("rctl_add")
@@ -21,6 +22,15 @@ def test_rules_come_and_go(host):
     host.kernel.rctl_remove(f"jail:{name}:")
     with fails(errno.ESRCH):
         host.kernel.rctl_remove(f"jail:{name}:")
+
+
+@contract("rctl_add")
+@pytest.mark.parametrize("amount", ["4096b", "4096", "64k", "64KB", "1g/process"])
+def test_amounts_as_rctl_takes_them(host, amount):
+    host.with_accounting(True)
+    name = host.kernel.jail_get(host.jail()).name
+    host.kernel.rctl_add(f"jail:{name}:memoryuse:log={amount}")
+    host.kernel.rctl_remove(f"jail:{name}:")
 
 
 @contract("rctl_remove", errno.ESRCH)
@@ -59,7 +69,7 @@ def test_cpus(host):
 @contract("jail_cpus", errno.ENOENT)
 def test_cpus_of_no_jail(host):
     with fails(errno.ENOENT):
-        host.kernel.jail_cpus(999_998, frozenset([0]))
+        host.kernel.jail_cpus(JailId(999_998), frozenset([0]))
 
 
 @contract("jail_cpus", errno.EINVAL)

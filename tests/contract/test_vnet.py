@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.expect import fails
 from tests.contract.registry import contract
-from vimage.kernel import Iff
+from vimage.kernel import Iff, JailId
 
 
 @pytest.fixture
@@ -33,15 +33,15 @@ def test_a_new_vnet_has_its_own_loopback(host):
     assert found[0].flags & Iff.LOOPBACK
 
 
-@contract("vnet")
-def test_vnet_0_is_the_host(host):
-    assert host.vnet(0).interfaces() == host.kernel.if_list()
+@contract("host_vnet")
+def test_the_vnet_of_the_host(host):
+    assert host.host_vnet().interfaces() == host.kernel.if_list()
 
 
 @contract("vnet", errno.ENOENT)
 def test_vnet_of_no_jail(host):
     with fails(errno.ENOENT):
-        host.kernel.vnet(999_998)
+        host.kernel.vnet(JailId(999_998))
 
 
 @contract("Vnet.set_up")

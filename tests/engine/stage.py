@@ -9,27 +9,33 @@ from pathlib import Path
 from tests.engine.kinds import variables
 from tests.lib import snapshot
 from vimage.configuration.load import Loaded, loaded_from
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.session import Answer, Session, open_session
 
 ROOT, PARENT, OTHER = "/usr/jail/r", "em1", "igb1"
 STATE = "/var/run/vimage"
+THREADS = os.environ.get("VIMAGE_TEST_THREADS") == "1"
 
 
 class Stage:
-    """The host outlives its processes."""
+    """The host outlives its processes.
 
-    def __init__(self, directory: Path, kind: str) -> None:
+    ``threads``: the calls that sleep on a real host are made in threads, as there.  Unless a
+    test says which, VIMAGE_TEST_THREADS=1 in the environment has them: every test of the
+    engine and of the service runs both ways.
+    """
+
+    def __init__(self, directory: Path, kind: str, threads: bool = THREADS) -> None:
         self.directory = directory
-        self.kernel = SimulatedKernel.open(directory)
+        self.kernel = SimulatedKernel.open(directory, threads=threads)
         for path in ("bin", "dev/fd", "etc", "proc", "usr/sbin"):
             os.makedirs(self.kernel.path(f"{ROOT}/{path}"), exist_ok=True)
         for path in ("bin/sh", "bin/sleep", "usr/sbin/service"):
             Path(self.kernel.path(f"{ROOT}/{path}")).touch(mode=0o755)
         self.kernel.kld_load("ng_ether")
         self.kernel.boot_id()
-        self.hand = Hand(self.kernel)
+        self.hand = HostControl(self.kernel)
         self.before = self.look()
         self.variables = variables(kind, root=ROOT, parent=PARENT, other=OTHER)
 

@@ -10,6 +10,7 @@ from tests.engine.kinds import KINDS
 from tests.engine.stage import Stage
 from tests.lib.snapshot import difference
 from vimage.engine import Outcome
+from vimage.kernel import JailId
 
 
 @pytest.fixture(params=KINDS)
@@ -88,7 +89,7 @@ def test_the_same_macs_after_a_reboot(stage: Stage) -> None:
 def _macs(stage: Stage) -> dict[str, str]:
     found: dict[str, str] = {}
     for jid in stage.kernel.jail_list():
-        vnet = stage.kernel.vnet(jid)
+        vnet = stage.kernel.vnet(JailId(jid))
         found |= {i.name: i.mac for i in vnet.interfaces() if i.name.startswith("ng0_a")}
         vnet.close()
     return found

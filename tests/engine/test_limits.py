@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_a_limit_that_is_too_low(name: str, value: int, key: str) -> None:
 
 def test_a_stop_that_takes_longer_than_the_shutdown() -> None:
     configuration = many(1)
-    slow = configuration.vimages["v0"]._replace(stop_timeout=120)
-    configuration = configuration._replace(vimages={"v0": slow}, shutdown_timeout=90)
+    slow = replace(configuration.vimages["v0"], stop_timeout=120)
+    configuration = replace(configuration, vimages={"v0": slow}, shutdown_timeout=90)
     problem, = check.limits(Host(AMPLE), configuration)  # type: ignore[arg-type]
     assert str(problem) == ('vimage_v0_stop_timeout="120" is longer than '
                             'rcshutdown_timeout="90"')

@@ -46,22 +46,22 @@ CASES = {
         "vimage: a: exec_start: exit status 2\n"),
     "a missing parent": Case(
         'vimage_a_bridges="nosuch0"',
-        "vimage: vimage_a_bridges: no interface nosuch0 on this host; allowed: ETHERNET\n"),
+        "vimage: vimage_a_bridges: no interface nosuch0 on this host (known: ETHERNET)\n"),
     "a missing whole interface": Case(
         'vimage_a_vnets="nosuch0"',
-        "vimage: vimage_a_vnets: no interface nosuch0 on this host; allowed: ETHERNET\n"),
+        "vimage: vimage_a_vnets: no interface nosuch0 on this host (known: ETHERNET)\n"),
     "a missing root": Case(
         'vimage_a_rootdir="/nonexistent"',
         'vimage: vimage_a_rootdir="/nonexistent": No such file or directory; allowed: an '
         "existing directory\n"),
     "an interface of that name": Case(
         'vimage_a_bridges="PARENT"',
-        "vimage: a: the host has an interface ng0_a already\n",
+        "vimage: a: interface ng0_a exists already\n",
         before="ifconfig epair77 create; ifconfig epair77a name ng0_a",
         after="ifconfig ng0_a destroy"),
     "a node of that name": Case(
         'vimage_a_bridges="PARENT"',
-        "vimage: a: netgraph has a node ng0_a already\n",
+        "vimage: a: netgraph node ng0_a exists already\n",
         before="printf 'mkpeer eiface e ether\\nname .:e ng0_a\\n' | ngctl -f -",
         after="ngctl shutdown ng0_a:"),
     "a jail of that name": Case(
@@ -80,7 +80,7 @@ CASES = {
         after=f"rm {ROOT}/dev; mkdir {ROOT}/dev"),
     "a devfs ruleset that is not loaded": Case(
         'vimage_a_devfs_enable="YES"\nvimage_a_devfs_ruleset="77"',
-        'vimage: vimage_a_devfs_ruleset="77": the kernel has no rule in it; allowed: a ruleset '
+        'vimage: vimage_a_devfs_ruleset="77": the ruleset has no rules; allowed: a ruleset '
         "that is loaded (devfs rule showsets)\n"),
     "a program that is not there": Case(
         'vimage_a_command="/no/such/program"',

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.freebsd import host_tools
-from vimage.kernel import Command, Iff
+from vimage.kernel import HostCommand, Iff
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def interface(host):
 
 
 def flags(host):
-    host.kernel.if_set_flags("leaky", set=Iff.UP)
+    host.kernel.if_set_flags("leaky", on=Iff.UP)
 
 
 def options(host):
@@ -50,7 +50,7 @@ def options(host):
 
 
 def address(host):
-    host.vnet(0).add_address("leaky", "198.18.78.1/32")
+    host.host_vnet().add_address("leaky", "198.18.78.1/32")
 
 
 def jail(host):
@@ -75,7 +75,7 @@ def mount(host):
 
 def process(host):
     async def main():
-        return await host.processes.start(Command(["/bin/sleep", "4321"]))
+        return await host.processes.start(HostCommand(["/bin/sleep", "4321"]))
 
     started = host.run(main())
     host.on_close(host.kernel.process_signal, started.id, 9)

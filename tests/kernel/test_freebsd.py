@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.contract.expect import cleared
-from vimage.kernel import Command, Iff
+from vimage.kernel import Iff, JailCommand, JailId
 
 pytestmark = pytest.mark.freebsd
 
@@ -48,7 +48,7 @@ def later(undo: contextlib.ExitStack, function, *arguments) -> None:
 
 
 @pytest.fixture
-def jid(host, undo) -> int:
+def jid(host, undo) -> JailId:
     """A VNET jail on the host's own files."""
     jid = host.jail_create({"name": f"k{os.getpid()}", "path": "/", "vnet": "new",
                             "persist": True})
@@ -56,7 +56,7 @@ def jid(host, undo) -> int:
     return jid
 
 
-def remove(host, jid: int) -> None:
+def remove(host, jid: JailId) -> None:
     host.jail_remove(jid)
     for _ in range(1000):
         try:
@@ -166,7 +166,7 @@ def test_a_jail_that_signals_whoever_enters(host, jid, number) -> None:
         processes = host.processes()
         for _ in range(10):
             try:
-                process = await processes.start(Command(["/usr/bin/true"], jid))
+                process = await processes.start(JailCommand(jid, ["/usr/bin/true"]))
             except OSError as error:
                 assert error.errno == errno.ETIMEDOUT
                 break
@@ -284,10 +284,11 @@ def test_a_command_in_a_jail(host, jid, tmp_path) -> None:
         processes = host.processes()
         log = tmp_path / "log"
         with log.open("wb") as stream:
-            process = await processes.start(Command(
-                ["sh", "-c", "sysctl -n security.jail.jailed; pwd; procstat -f $$ | tail -n +2 |"
-                 " awk '{print $3}' | sort | tr '\\n' ' '; exec sleep 100"],
-                jid, stream.fileno(), directory="/tmp"))
+            process = await processes.start(JailCommand(
+                jid, ["sh", "-c", "sysctl -n security.jail.jailed; pwd;"
+                      " procstat -f $$ | tail -n +2 | awk '{print $3}' | sort |"
+                      " tr '\\n' ' '; exec sleep 100"],
+                stream.fileno(), directory="/tmp"))
         assert host.jail_of(process.id.pid) == jid
         assert host.process(process.id.pid) == process.id
         for _ in range(300):
@@ -302,9 +303,9 @@ def test_a_command_in_a_jail(host, jid, tmp_path) -> None:
         with pytest.raises(ProcessLookupError):
             host.process(process.id.pid)
         with pytest.raises(FileNotFoundError):
-            await processes.start(Command(["true"], 999_999))
+            await processes.start(JailCommand(JailId(999_999), ["true"]))
         with pytest.raises(FileNotFoundError):
-            await processes.start(Command(["no-such-program"], jid))
+            await processes.start(JailCommand(jid, ["no-such-program"]))
         assert not list(Path("/tmp").glob("nothing-here"))
     asyncio.run(main())
 
@@ -316,7 +317,7 @@ def test_a_command_run_in_the_foreground(jid) -> None:
     with pytest.raises(FileNotFoundError):
         enter.execute(jid, ["no-such-program"])
     with pytest.raises(FileNotFoundError):
-        enter.execute(999_999, ["true"])
+        enter.execute(JailId(999_999), ["true"])
 
 
 def test_a_console_has_a_terminal(jid, tmp_path) -> None:
@@ -325,9 +326,10 @@ def test_a_console_has_a_terminal(jid, tmp_path) -> None:
     script.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from vimage.kernel.freebsd import console, enter\n"
-        f"sys.exit(console.console({jid}, ['sh', '-c', 'tty -s && read x && echo got $x;"
-        " exit 5'], enter.CLEAN))\n")
+        "from vimage.kernel import ENVIRONMENT, JailId\n"
+        "from vimage.kernel.freebsd import console\n"
+        f"sys.exit(console.console(JailId({jid}), ['sh', '-c', 'tty -s && read x && echo got $x;"
+        " exit 5'], ENVIRONMENT))\n")
     from sys import executable
     result = subprocess.run([executable, str(script)], input="word\n", capture_output=True,
                             text=True, timeout=60, check=False)
@@ -405,7 +407,7 @@ def test_cpus(host, jid) -> None:
             host.jail_cpus(jid, cpus)
         assert caught.value.errno == errno.EINVAL
     with pytest.raises(FileNotFoundError):
-        host.jail_cpus(999_999, frozenset({0}))
+        host.jail_cpus(JailId(999_999), frozenset({0}))
 
 
 def test_words_of_the_kernel_about_a_jail(host, jid) -> None:

@@ -15,7 +15,6 @@ from vimage.commands import verbs
 from vimage.configuration import render, variables
 from vimage.configuration.resolve import resolve
 from vimage.messages import MESSAGES
-from vimage.service import reload
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: (ROOT / "man" / name).read_text() for name in ("vimage.8", "vimage.conf.5")}
@@ -79,16 +78,6 @@ def test_every_option_has_its_place(option):
     lines = part("vimage.8", ".Ss Options", ".Ss How a vimage")
     assert [line for line in lines if line.startswith(".It ")
             and re.search(rf"Fl {option.flag[1:]}( |$)", line)]
-
-
-def test_what_is_said_of_reload_is_what_reload_does():
-    """Table and service agree on what takes effect without a restart."""
-    fields = {"bridges": "links", "mac": "links", "addr": "links"}
-    for row in variables.TABLE:
-        if row.scope in (variables.Scope.GLOBAL, variables.Scope.BRIDGE):
-            continue
-        live = fields.get(row.part, row.part) in reload.NOTED | reload.LIVE
-        assert (row.apply is variables.Apply.LIVE) is live, row.form
 
 
 def test_the_examples_of_the_configuration_are_right():

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine.stage import Stage
+from tests.engine.stage import ROOT, Stage
 from vimage.commands.output import Printer
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.service import wire
-from vimage.service.daemon import Service
+from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
+
+#: Real seconds after which a test is said to hang.
+PATIENCE = int(os.environ.get("VIMAGE_TEST_PATIENCE", "60")) * 5
 
 KIND = "same parent twice, copied and kernel's MAC"
 
@@ -40,50 +47,49 @@ class StageReader(Reader):
         return await self.load()
 
 
+# -- clients ---------------------------------------------------------------------------------
+
+
 @dataclass
 class Reply:
-    """All that a client was told."""
+    """All that a client was told.  ``status`` is -1 where the service gave none."""
 
     status: int
     out: str
     err: str
     events: tuple[dict[str, Any], ...] = ()
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines on stdout, sorted: vimages become ready in any order."""
+        return sorted(self.out.splitlines())
 
-async def ask(stage: Stage, *words: str, file: str | None = None,
-              options: Iterable[str] = (), **how: bool) -> Reply:
-    """One request, as the command makes it; ``how`` it is shown is rc, json, terminal."""
-    return await raw(stage, wire.request(words[0], words[1:], file, options),
-                     Printer(words[0], out=io.StringIO(), err=io.StringIO(), **how))
-
-
-async def raw(stage: Stage, octets: bytes, printer: Printer | None = None) -> Reply:
-    """Whatever octets, and what comes back.  The status is -1 without an end."""
-    while True:
-        try:
-            reader, writer = await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
-            break
-        except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
-            await asyncio.sleep(0)
-    writer.write(octets)
-    writer.write_eof()
-    buffer = await reader.read(-1)
-    writer.close()
-    return reply(buffer, printer or Printer("", out=io.StringIO(), err=io.StringIO()))
+    @property
+    def again(self) -> bool:
+        """Whether this service is ending, and the next one is to be asked."""
+        return bool(self.events) and self.events[-1]["event"] == "again"
 
 
-def reply(buffer: bytes, printer: Printer) -> Reply:
+def encode(verb: str, *names: str, file: str | None = None, options: Iterable[str] = (),
+           shutdown: bool = False, service_only: bool = False) -> bytes:
+    """A request as the command sends it."""
+    return wire.request(verb, names, file, [*options, *["shutdown"] * shutdown,
+                                            *["service_only"] * service_only])
+
+
+def decode(octets: bytes, printer: Printer | None = None) -> Reply:
     """The frames of an answer, as the command shows them."""
+    printer = printer or Printer("", out=io.StringIO(), err=io.StringIO())
     status, old = -1, {b"e": "", b"x": ""}
     events = []
-    while (found := wire.split(buffer)) is not None:
-        kind, body, buffer = found
+    while (found := wire.split(octets)) is not None:
+        kind, body, octets = found
         if kind == wire.EVENT:
             events.append(wire.object_of(body))
             printer.send(events[-1])
         else:
             old[kind] += body.decode()
-    assert buffer == b""
+    assert octets == b""
     if old[b"x"]:  # a client of version 1
         return Reply(int(old[b"x"]), "", old[b"e"])
     if printer.status is not None:
@@ -92,37 +98,257 @@ def reply(buffer: bytes, printer: Printer) -> Reply:
                  tuple(events))
 
 
+async def ask(stage: Stage, *words: str, rc: bool = False, json: bool = False,
+              terminal: bool = False, **request: Any) -> Reply:
+    """One request, as the command makes it: a verb, names, and options of ``encode``.
+
+    Told that this service is ending, it asks the next one.
+    """
+    for _ in range(1000):
+        reply = await raw(stage, encode(*words, **request), Printer(
+            words[0], out=io.StringIO(), err=io.StringIO(), rc=rc, json=json, terminal=terminal))
+        if not reply.again:
+            return reply
+        for _ in range(1000):
+            if listening(stage):
+                break
+            await asyncio.sleep(0.05)
+        else:
+            return reply
+    raise AssertionError("every service is ending")
+
+
+def listening(stage: Stage) -> bool:
+    """Whether somebody accepts connections on the control socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(stage.kernel.path(wire.SOCKET))
+        except OSError:
+            return False
+    return True
+
+
+async def connect(stage: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the service."""
+    for _ in range(10_000):
+        try:
+            return await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
+        except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
+            await asyncio.sleep(0)
+    raise ConnectionRefusedError("nobody serves")
+
+
+async def raw(stage: Stage, octets: bytes, printer: Printer | None = None) -> Reply:
+    """Whatever octets, and what comes back.  The status is -1 without an end."""
+    reader, writer = await connect(stage)
+    writer.write(octets)
+    writer.write_eof()
+    try:
+        return decode(await reader.read(-1), printer)
+    except ConnectionResetError:
+        return Reply(-1, "", "")
+    finally:
+        writer.close()
+
+
+async def ask_and_die(stage: Stage, *words: str, **options: Any) -> None:
+    """A request of a client that is killed as soon as it has sent it."""
+    _, writer = await connect(stage)
+    writer.write(encode(*words, **options))
+    await writer.drain()
+    writer.transport.abort()
+
+
+async def rows(stage: Stage, *names: str) -> dict[str, dict[str, Any]]:
+    """What status says, by name."""
+    reply = await ask(stage, "status", *names, json=True)
+    assert reply.status == 0, reply
+    return {row["name"]: row for row in json.loads(reply.out)}
+
+
+async def state(stage: Stage, name: str) -> str:
+    """The STATE that status shows of one vimage, with the marks beside it."""
+    reply = await ask(stage, "status", name)
+    line = next(line for line in reply.out.splitlines() if line.split()[:1] == [name])
+    return line.split(None, 1)[1]
+
+
+# -- what the service has run ------------------------------------------------------------------
+
+
+class Ran(NamedTuple):
+    """A command that was started."""
+
+    jail: int | None  # None: on the host
+    words: str
+    when: float
+
+
+class Recording:
+    """Processes that remember what they were asked to start."""
+
+    def __init__(self, wrapped: Any, log: list[Ran]) -> None:
+        self.wrapped = wrapped
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    async def start(self, command: Any) -> Any:
+        jail = getattr(command, "jail", None) or getattr(command, "jid", None) or None
+        self._log.append(Ran(jail if jail is None else int(jail), " ".join(command.argv),
+                             asyncio.get_running_loop().time()))
+        return await self.wrapped.start(command)
+
+
+# -- the host ------------------------------------------------------------------------------------
+
+
+@dataclass
 class Host:
     """The stage, and services that come and go on it."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.service: Service | None = None
+    stage: Stage
+    service: Daemon | None = None
+    #: What the services of this host have run, in order.
+    ran: list[Ran] = field(default_factory=list)
+    serving_task: asyncio.Task[bool] | None = None
 
-    def new_service(self, kernel: Any = None, processes: Any = None) -> Service:
+    def new_service(self, kernel: Any = None, processes: Any = None,
+                    reader: Reader | None = None) -> Daemon:
         """A new process."""
-        return Service(kernel or self.stage.kernel,
-                       processes or SimulatedProcesses(self.stage.kernel),
-                       logging.getLogger("test"), reader=StageReader(self.stage))
+        return Daemon(kernel or self.stage.kernel,
+                      Recording(processes or SimulatedProcesses(self.stage.kernel), self.ran),
+                      logging.getLogger("test"), reader=reader or StageReader(self.stage))
+
+    @property
+    def control(self) -> Path:
+        """The control socket."""
+        return Path(self.stage.kernel.path(wire.SOCKET))
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Service]:
+    async def serving(self, kernel: Any = None, processes: Any = None,
+                      reader: Reader | None = None) -> AsyncIterator[Daemon]:
         """A service that serves within the block."""
-        service = self.new_service()
-        task = asyncio.create_task(service.run())
-        while not Path(service.server.path).exists():
+        service = self.new_service(kernel, processes, reader)
+        self.serving_task = task = asyncio.create_task(service.run())
+        while not self.listening() and not task.done():
             await asyncio.sleep(0.01)
+        if task.done():
+            await task  # the service has died
+            raise AssertionError("the service has ended")
         try:
             yield service
         finally:
             service.ended.set()
             await task
 
+    def listening(self) -> bool:
+        """Whether somebody accepts connections on the control socket."""
+        return listening(self.stage)
+
+    async def until_it_ends(self, seconds: float = 5) -> None:
+        """Wait for the end of the service."""
+        assert self.serving_task is not None
+        async with asyncio.timeout(seconds):
+            await asyncio.shield(self.serving_task)
+
     def play(self, act: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run to its end, in virtual time."""
         return run(act())
+
+    # -- what an administrator does beside -------------------------------------------------------
+
+    def set(self, **variables: str | None) -> None:
+        """Edit rc.conf: ``a_health="true"`` is vimage_a_health; None takes the line away."""
+        for name, value in variables.items():
+            if value is None:
+                self.stage.variables.pop(f"vimage_{name}", None)
+            else:
+                self.stage.variables[f"vimage_{name}"] = value
+
+    def unlist(self, name: str) -> None:
+        """Take a vimage out of rc.conf, its variables and its place in the list."""
+        for variable in [v for v in self.stage.variables if v.startswith(f"vimage_{name}_")]:
+            del self.stage.variables[variable]
+        words = self.stage.variables["vimage_list"].split()
+        self.stage.variables["vimage_list"] = " ".join(w for w in words if w != name)
+
+    def script(self, path: str, *lines: str) -> None:
+        """Put a program into the jail's root."""
+        write_script(self.stage, path, lines)
+
+    def file(self, path: str) -> Path:
+        """A file below the jail's root."""
+        return Path(self.stage.kernel.path(f"{ROOT}/{path}"))
+
+    def state_file(self, path: str) -> Path:
+        """A file below the state directory."""
+        return Path(self.stage.kernel.path(f"/var/run/vimage/{path}"))
+
+    def jid(self, name: str) -> int:
+        """The jail of a vimage."""
+        return int(self.stage.kernel.jail_get(name).jid)
+
+    def program(self, name: str) -> int:
+        """The process of ``command``: the only one that its jail has."""
+        jid = self.jid(name)
+        pid, = (pid for pid, jail, _ in self.stage.hand.processes() if jail == jid)
+        return pid
+
+    def interfaces(self) -> list[str]:
+        """The interfaces that links have on the host; none, unless one was left there."""
+        return [i.name for i in self.stage.kernel.if_list() if i.driver.startswith("ngeth")]
+
+    def has_node(self, path: str) -> bool:
+        """Whether there is such a node or hook."""
+        try:
+            self.stage.kernel.ng_node(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def ran_with(self, word: str, after: float = -1.0) -> list[Ran]:
+        """The commands that contain ``word``."""
+        return [ran for ran in self.ran if word in ran.words and ran.when > after]
+
+
+def write_script(stage: Stage, path: str, lines: Sequence[str]) -> None:
+    """A program that the simulated host can run."""
+    real = Path(stage.kernel.path(f"{ROOT}/{path}"))
+    real.parent.mkdir(parents=True, exist_ok=True)
+    real.write_text("\n".join(["#!simulated", *lines, ""]))
+    real.chmod(0o755)
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(Stage(tmp_path, KIND))
+
+
+def failures_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What no log may ever contain: an exception with its traceback, an internal error, an
+    exception that nobody asked for."""
+    return [record.getMessage() for record in caplog.records
+            if record.exc_info or "internal error" in record.getMessage()
+            or record.name == "asyncio" and record.levelno >= logging.ERROR]
+
+
+@pytest.fixture(autouse=True)
+def nothing_unexpected(caplog: pytest.LogCaptureFixture) -> Any:
+    """No test of the service ends with a traceback in the log."""
+    yield
+    assert failures_in(caplog) == []
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Any:
+    """A test that hangs in real time fails, and the others are run."""
+    def hangs(*_: object) -> None:
+        raise TimeoutError(f"no end within {PATIENCE} s")
+
+    was = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(PATIENCE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, was)

@@ -21,7 +21,7 @@ from vimage.commands.output import Printer
 from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
-from vimage.service.reload import Reload
+from vimage.reload import reload
 
 SEED = 238326
 RUNS = int(os.environ.get("VIMAGE_CAMPAIGN", "3000"))
@@ -65,7 +65,7 @@ class Campaign:
         """The process of each vimage that is ready."""
         session = self.stage.session()
         session.journal.close()
-        return {name: next((e.facts.get("pid") for e in record.entries if e.kind == "command"),
+        return {name: next((e.results.get("pid") for e in record.entries if e.kind == "command"),
                            None)
                 for name, record in session.journal.records.items() if record.state == READY}
 
@@ -112,7 +112,7 @@ class Campaign:
         async def play() -> None:
             await session.recover()
             if verb == "reload":
-                await Reload(session, self.stage.loaded, NAMES).apply(Printer("reload"))
+                await reload(session, self.stage.loaded, Printer("reload"))
             else:
                 await getattr(session, verb)(self.stage.loaded, names)
 

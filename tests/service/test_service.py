@@ -11,6 +11,7 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, Reply, ask
+from vimage.kernel import JailId
 from vimage.service.watch import RAREST, SHARE, TICK
 
 
@@ -186,7 +187,7 @@ def test_a_command_that_ends_is_started_again_with_growing_delay(host: Host) -> 
             delays = []
             for _ in range(4):
                 record = service.session.journal.records["a"]
-                pid = next(e.facts["pid"] for e in record.entries if e.kind == "command")
+                pid = next(e.results["pid"] for e in record.entries if e.kind == "command")
                 host.stage.hand.end_process(pid)
                 begun = asyncio.get_running_loop().time()
                 while service.session.journal.records.get("a") is record or \
@@ -206,7 +207,7 @@ def test_a_command_that_ends_without_restart_is_shown(host: Host) -> None:
         async with host.serving() as service:
             await ask(host.stage, "start", "a")
             record = service.session.journal.records["a"]
-            pid = next(e.facts["pid"] for e in record.entries if e.kind == "command")
+            pid = next(e.results["pid"] for e in record.entries if e.kind == "command")
             host.stage.hand.end_process(pid)
             await asyncio.sleep(0.1)
             assert "its command has ended" in (await ask(host.stage, "status")).out
@@ -223,7 +224,7 @@ def test_one_that_hangs_holds_up_nobody(host: Host) -> None:
             begun = asyncio.get_running_loop().time()
             hanging = asyncio.create_task(ask(host.stage, "start"))
             while not any(jail for jail in host.stage.kernel.jail_list()
-                          if host.stage.kernel.jail_get(jail).name == "b"):
+                          if host.stage.kernel.jail_get(JailId(jail)).name == "b"):
                 await asyncio.sleep(0.01)
             status = await ask(host.stage, "status", "b")
             assert "ready" in status.out
@@ -407,9 +408,9 @@ def test_a_stop_of_all_overtakes_a_start(host: Host) -> None:
             start = await _hanging_start(host)
             assert (await ask(host.stage, "stop")).status == 0
             reply = await start
-            assert (reply.status, reply.out) == (1, "a failed\nb left out\n")
-            assert reply.err == "".join(f"vimage: {name}: not started, because it was to be "
-                                        "stopped meanwhile\n" for name in ("a", "b"))
+            assert (reply.status, reply.out) == (1, "a failed\nb skipped\n")
+            assert reply.err == "".join(f"vimage: {name}: start interrupted by stop\n"
+                                        for name in ("a", "b"))
             assert asyncio.get_running_loop().time() - begun < 10
             await asyncio.wait_for(service.ended.wait(), 1)
             assert service.session.journal.records == {}

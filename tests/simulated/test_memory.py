@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.lib import snapshot
-from vimage.kernel import Command
+from vimage.kernel import HostCommand
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.log import SimulationError
 from vimage.kernel.simulated.virtual_time import run
@@ -148,7 +148,7 @@ def test_an_operation_that_fails_is_kept_as_far_as_it_came(kernel, again):
 
 def test_simulated_processes_outlive_the_real_one(kernel, again):
     async def main():
-        return (await SimulatedProcesses(kernel).start(Command(["/bin/sleep", "1000"]))).id
+        return (await SimulatedProcesses(kernel).start(HostCommand(["/bin/sleep", "1000"]))).id
 
     started = run(main())
     other = again()

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from vimage.kernel import Command
+from vimage.kernel import HostCommand, JailCommand
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -36,12 +36,13 @@ def write(kernel, path, text, mode=0o644):
     os.chmod(kernel.path(ROOT + path), mode)
 
 
-def play(kernel, argv, jid=0, **given):
+def play(kernel, argv, jid=None, **given):
     """(exit status, output, virtual seconds)"""
     async def main():
         read, write = os.pipe()
         process = await SimulatedProcesses(kernel).start(
-            Command(argv, jid, output=write, **given))
+            HostCommand(argv, output=write, **given) if jid is None
+            else JailCommand(jid, argv, output=write, **given))
         os.close(write)
         status = await process.wait()
         with os.fdopen(read) as output:
@@ -150,7 +151,7 @@ def test_a_program_that_ignores_a_signal(kernel, jail):
     write(kernel, "/stubborn", "#!simulated\ntrap '' TERM HUP\nsleep forever\n", 0o755)
 
     async def main():
-        process = await SimulatedProcesses(kernel).start(Command(["/stubborn"], jail))
+        process = await SimulatedProcesses(kernel).start(JailCommand(jail, ["/stubborn"]))
         await asyncio.sleep(1)
         process.kill(15)
         kernel.jail_clear(jail, 15)
@@ -174,7 +175,7 @@ def test_mount_from_the_command_line(kernel):
 def test_a_jail_that_does_not_persist_goes_with_its_last_process(kernel, jail):
     async def main():
         process = await SimulatedProcesses(kernel).start(
-            Command(["/bin/sh", "-c", "sleep 5"], jail))
+            JailCommand(jail, ["/bin/sh", "-c", "sleep 5"]))
         kernel.jail_update(jail, {"persist": False})
         assert kernel.jail_list() == {jail}
         await process.wait()

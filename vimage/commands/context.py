@@ -110,10 +110,10 @@ class Context:
         return open_journal(self.kernel)
 
     @contextlib.contextmanager
-    def session(self, parallel: int) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
         """Be the one who acts.  Raises VimageError: state_busy, state_unwritable."""
         session = open_session(self.kernel, self.processes, self.log,
-                               privileged=self.privileged, parallel=parallel)
+                               privileged=self.privileged)
         try:
             yield session
         finally:

@@ -13,7 +13,7 @@ from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.kernel import Iff
 from vimage.kernel.simulated import SimulatedKernel
-from vimage.kernel.simulated.hand import Hand
+from vimage.kernel.simulated.control import HostControl
 
 RC_CONF = """\
 vimage_enable="YES"
@@ -141,7 +141,7 @@ class Stage:
         kernel = SimulatedKernel.open(self.directory)
         try:
             jid = kernel.jail_get(name).jid
-            addresses = Hand(kernel).addresses_inside(jid)
+            addresses = HostControl(kernel).addresses_inside(jid)
             vnet = kernel.vnet(jid)
             for interface in vnet.interfaces():
                 up = "UP" if interface.flags & Iff.UP else "DOWN"

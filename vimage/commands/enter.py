@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.journal import READY
+from vimage.kernel import ENVIRONMENT, JailId
 from vimage.messages import VimageError
-from vimage.steps.work import ENVIRONMENT
 
 #: What console runs: a login of root, as jexec -l would give.
 LOGIN = ("/usr/bin/login", "-f", "root")
@@ -23,12 +23,12 @@ def run(context: Context, line: Line) -> int:
 
 
 def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) -> int:
-    jid = running_jail(context, name)
+    jail = running_jail(context, name)
     if context.simulate:
-        from vimage.kernel import Command
+        from vimage.kernel import JailCommand
 
         async def inside() -> int:
-            process = await context.processes.start(Command(argv, jid, 1, ENVIRONMENT))
+            process = await context.processes.start(JailCommand(jail, argv, 1, ENVIRONMENT))
             return await process.wait()
 
         try:
@@ -39,19 +39,19 @@ def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) 
     if terminal:
         from vimage.kernel.freebsd.console import console
 
-        return console(jid, argv, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")})
+        return console(jail, argv, {**ENVIRONMENT, "TERM": os.environ.get("TERM", "dumb")})
     from vimage.kernel.freebsd.enter import execute
 
     sys.stdout.flush()
     try:
-        return execute(jid, argv, ENVIRONMENT)
+        return execute(jail, argv, ENVIRONMENT)
     except OSError as error:
         raise VimageError("command_not_started", what=name, command=argv[0],
                           why=error.strerror) from error
 
 
-def running_jail(context: Context, name: str) -> int:
-    """The jid of a vimage that runs.  Raises VimageError("not_running")."""
+def running_jail(context: Context, name: str) -> JailId:
+    """The jail of a vimage that runs.  Raises VimageError("not_running")."""
     record = context.journal().records.get(name)
     if record is None or record.jid is None or record.state != READY:
         raise VimageError("not_running", name=name)

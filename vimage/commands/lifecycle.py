@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-
 from vimage import events
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.configuration.load import record_macs
 from vimage.engine import Result
 from vimage.messages import VimageError
-from vimage.session import Answer
+from vimage.session import Answer, Operation
 
 
 def run(context: Context, line: Line) -> int:
@@ -29,24 +28,31 @@ def here(context: Context, verb: str, names: list[str], *, going_down: bool = Fa
         if verb != "stop":
             raise
         loaded = None  # stop needs the journal only
-    parallel = loaded.configuration.parallel if loaded is not None else 4
     printer = context.printer
-    with context.session(parallel) as session:
-        printer.send(events.begin(verb, session.how_many(verb, loaded, names)))
+    with context.session() as session:
         if loaded is not None:
+            session.set_parallel(loaded.configuration.parallel)
             record_macs(context.kernel, loaded.configuration)
 
         def report(result: Result) -> None:
             printer.send(events.result(result))
 
+        def accept() -> Operation:
+            if verb == "stop":
+                return session.accept_stop(loaded, names, report)
+            assert loaded is not None
+            accept_it = session.accept_start if verb == "start" else session.accept_restart
+            return accept_it(loaded, names, report, context.file or "")
+
         async def act() -> Answer:
             await session.recover()
             if going_down:
-                timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90
-                return await session.shut_down(report, timeout)
-            operation = getattr(session, verb)
-            answer: Answer = await operation(loaded, names, report)
-            return answer
+                printer.send(events.begin(verb, len(session.records)))
+                return await session.shut_down(loaded, report)
+            operation = accept()
+            if not operation.refused:
+                printer.send(events.begin(verb, operation.count))
+            return await operation.answer()
 
         answer = context.run(act)
     for problem in answer.problems:

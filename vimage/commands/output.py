@@ -172,7 +172,8 @@ class Printer:
 
 def _cells(row: "Mapping[str, Any]") -> "Sequence[str]":
     """A row of the table of vimages."""
-    state = ", ".join(word for word in (row["state"], row.get("note")) if word)
+    marks = ("changed" if row.get("changed") else "", row.get("note"))
+    state = ", ".join(word for word in (row["state"], *marks) if word)
     return (row["name"], state, str(row["jid"] or "-"), row["root"] or "-",
             " ".join(row["interfaces"]) or "-")
 

@@ -8,11 +8,11 @@ from vimage import plan as plans
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
-from vimage.engine import with_dependencies
 from vimage.messages import Problem
 from vimage.session import unknown_name
-from vimage.steps import Step
-from vimage.steps.mounts import Fstab, read_fstab
+from vimage.order import with_dependencies
+from vimage.steps.mounts import FstabStep, read_fstab
+from vimage.steps.step import Step
 
 
 def run(context: Context, line: Line) -> int:
@@ -50,7 +50,7 @@ def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
 def _expanded(context: Context, steps: Iterable[Step]) -> Iterable[Step]:
     """With the lines of fstab in place of the step that reads it."""
     for step in steps:
-        if isinstance(step, Fstab):
+        if isinstance(step, FstabStep):
             yield from read_fstab(context.kernel, step.file, step.root, step.timeout)
         else:
             yield step

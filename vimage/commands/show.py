@@ -26,12 +26,12 @@ def run(context: Context, line: Line) -> int:
     if form == "rc":
         print("\n".join(render.lines(render.settings(vimage))))
     elif form == "json":
-        show_json(render.as_dict(vimage))
+        show_json(vimage.to_dict())
     else:
         try:
             yaml = yamlfiles.pyyaml()
         except ImportError as error:
-            raise VimageError("no_yaml") from error
+            raise VimageError("no_yaml", package=yamlfiles.PACKAGE) from error
         print(yaml.safe_dump(render.for_yaml(vimage, configuration.bridges.values()),
                              sort_keys=False, allow_unicode=True), end="")
     return 0

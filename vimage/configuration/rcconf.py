@@ -13,6 +13,7 @@ import subprocess
 import time
 from typing import IO
 
+from vimage.configuration import variables
 from vimage.messages import VimageError
 
 #: The shell.
@@ -24,8 +25,8 @@ RC_SUBR = "/etc/rc.subr"
 #: Seconds that rc.conf may take.
 TIMEOUT = 30.0
 
-#: Variables of others that vimage heeds.
-FOREIGN = ("rcshutdown_timeout",)
+#: Variables of rc.conf(5) that do not begin with vimage_ but matter to it.
+FOREIGN = tuple(row.form for row in variables.OF_THE_HOST)
 
 _PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from vimage.configuration import names
 from vimage.configuration import variables as table
-from vimage.configuration.sheet import Draft, Sheet, part_of, shown
+from vimage.configuration.draft import Draft, VimageDraft, part_of, shown
+from vimage.configuration.values import Parent
 from vimage.messages import Problem
 from vimage.model import HostBridge, Link, MacFrom
 
@@ -16,255 +17,272 @@ _ROOTDIR = re.compile("vimage_(.+)_rootdir")
 _PREFIXES = {"=": MacFrom.PARENT, "!": MacFrom.KERNEL}
 
 
-def read(sheet: Sheet) -> None:
-    """Fill in the drafts, each by itself."""
-    _read_globals(sheet)
-    _read_list(sheet)
-    _read_bridges(sheet)
-    _sort_out(sheet)
-    for draft in sheet.drafts.values():
-        _read_vimage(sheet, draft)
-    _charge_bridges(sheet)
+def read(draft: Draft) -> None:
+    """Fill in the vimages, each by itself."""
+    _read_globals(draft)
+    _read_list(draft)
+    _read_bridges(draft)
+    _sort_out(draft)
+    for vimage in draft.vimages.values():
+        _read_vimage(draft, vimage)
+    _charge_bridges(draft)
 
 
-def _read_globals(sheet: Sheet) -> None:
-    for part, row in table.GLOBALS.items():
-        variable = f"vimage_{part}"
-        if variable not in sheet.settings:
-            continue
-        try:
-            sheet.globals[part] = row.type.parse(sheet.settings[variable])
-        except ValueError as error:
-            sheet.bad_value(None, variable, str(error), row.type.allowed)
+def _read_globals(draft: Draft) -> None:
+    for row in table.GLOBALS.values():
+        value = row.default_value({"cpus": draft.cpus})
+        if row.form in draft.settings:
+            try:
+                value = row.type.parse(draft.settings[row.form])
+            except ValueError as error:
+                draft.bad_value(None, row.form, str(error), row)
+        if value is not table.UNSET:
+            draft.globals[row.part] = value
+    _read_host(draft)
     for part in sorted(table.RESERVED):
-        value = sheet.settings.get(f"vimage_{part}")
+        value = draft.settings.get(f"vimage_{part}")
         if value is None or part == "svcj" and value.lower() == "no":
             continue
-        sheet.error(None, "variable_reserved", variable=f"vimage_{part}", value=shown(value))
+        draft.error(None, "variable_reserved", variable=f"vimage_{part}", value=shown(value))
 
 
-def _read_list(sheet: Sheet) -> None:
-    for name in sheet.globals.get("list", ()):
-        if name in sheet.drafts:
-            sheet.error(sheet.drafts[name], "name_twice", name=name)
+def _read_host(draft: Draft) -> None:
+    """What is the host's own is not vimage's to refuse: the default stands for a bad value."""
+    for row in table.OF_THE_HOST:
+        draft.globals[row.part] = row.default_value({})
+        text = draft.settings.get(row.form)
+        if text is not None:
+            try:
+                draft.globals[row.part] = row.type.parse(text)
+            except ValueError as error:
+                draft.warn("value", **draft.about(row.form, error, row))
+
+
+def _read_list(draft: Draft) -> None:
+    for name in draft.globals["list"]:
+        if name in draft.vimages:
+            draft.error(draft.vimages[name], "name_twice", name=name)
         elif not names.is_vimage(name):
-            sheet.misnamed += (f"{names.variable(name)}_",)
-            sheet.problems.append(Problem.of(
-                "name_bad", vimage=name, name=shown(name), allowed=table.LIST.allowed))
+            draft.misnamed += (f"{names.variable(name)}_",)
+            draft.problems.append(Problem.of("name_bad", vimage=name, name=shown(name),
+                                             allowed=table.GLOBALS["list"].type.allowed))
         else:
-            _add(sheet, name, listed=True)
+            _add(draft, name, listed=True)
     unlisted = sorted(
-        match[1] for match in map(_ROOTDIR.fullmatch, sheet.settings) if match is not None)
+        match[1] for match in map(_ROOTDIR.fullmatch, draft.settings) if match is not None)
     for name in unlisted:
-        if names.is_vimage(name) and name not in sheet.by_variable and not _like_bridge(name):
-            _add(sheet, name, listed=False)
-    for drafts in sheet.by_variable.values():
-        if len(drafts) > 1:
-            for draft in drafts:
-                sheet.error(
-                    draft, "name_ambiguous", first=drafts[0].name, second=drafts[1].name,
-                    prefix=f"vimage_{names.variable(draft.name)}_")
+        if names.is_vimage(name) and name not in draft.by_variable and not _like_bridge(name):
+            _add(draft, name, listed=False)
+    for vimages in draft.by_variable.values():
+        if len(vimages) > 1:
+            for vimage in vimages:
+                draft.error(
+                    vimage, "name_ambiguous", first=vimages[0].name, second=vimages[1].name,
+                    prefix=vimage.prefix)
 
 
-def _add(sheet: Sheet, name: str, *, listed: bool) -> None:
-    draft = Draft(name, listed)
-    sheet.drafts[name] = draft
-    sheet.by_variable[names.variable(name)].append(draft)
+def _add(draft: Draft, name: str, *, listed: bool) -> None:
+    vimage = VimageDraft(name, listed, values={"name": name})
+    draft.vimages[name] = vimage
+    draft.by_variable[names.variable(name)].append(vimage)
     if _like_bridge(names.variable(name)):
-        sheet.error(draft, "name_bridge", name=name)
+        draft.error(vimage, "name_bridge", name=name)
 
 
-def _read_bridges(sheet: Sheet) -> None:
+def _read_bridges(draft: Draft) -> None:
     seen: dict[str, str] = {}
-    for name in sheet.globals.get("bridge_list", ()):
+    for name in draft.globals["bridge_list"]:
         if names.variable(name) in seen:
-            sheet.error(None, "name_ambiguous", first=seen[names.variable(name)], second=name,
+            draft.error(None, "name_ambiguous", first=seen[names.variable(name)], second=name,
                         prefix=f"vimage_bridge_{names.variable(name)}_")
             continue
         seen[names.variable(name)] = name
-        values = {part: _of_bridge(sheet, name, part) for part in table.BRIDGE}
-        sheet.bridges[name] = HostBridge(name, values["mac"] or "", values["addr"] or ())
+        values = {row.field: value for row in table.BRIDGE.values()
+                  if (value := _of_bridge(draft, name, row)) is not None}
+        draft.bridges[name] = HostBridge(**{"name": name, "mac": "", **values})
 
 
-def _of_bridge(sheet: Sheet, name: str, part: str) -> Any:
-    variable = f"vimage_bridge_{names.variable(name)}_{part}"
-    if variable not in sheet.settings:
+def _of_bridge(draft: Draft, name: str, row: table.Variable) -> Any:
+    variable = f"vimage_bridge_{names.variable(name)}_{row.part}"
+    if variable not in draft.settings:
         return None
-    type = table.BRIDGE[part].type
     try:
-        return type.parse(sheet.settings[variable])
+        return row.type.parse(draft.settings[variable])
     except ValueError as error:
-        sheet.bridge_trouble.append((name, "value", {
-            "variable": variable, "value": shown(sheet.settings[variable]),
-            "reason": str(error), "allowed": type.allowed}))
+        draft.bridge_trouble.append((name, "value", draft.about(variable, error, row)))
         return None
 
 
-def _charge_bridges(sheet: Sheet) -> None:
+def _charge_bridges(draft: Draft) -> None:
     """What is wrong with a host-only bridge keeps its vimages from starting."""
-    users = sheet.bridge_users() if sheet.bridge_trouble else {}
-    for name, key, fields in sheet.bridge_trouble:
-        sheet.error_of(users.get(name, ()), key, **fields)
+    users = draft.bridge_users() if draft.bridge_trouble else {}
+    for name, key, fields in draft.bridge_trouble:
+        draft.error_of(users.get(name, ()), key, **fields)
 
 
-def _sort_out(sheet: Sheet) -> None:
-    bridges = {names.variable(name) for name in sheet.bridges}
-    for variable in sheet.settings:
+def _sort_out(draft: Draft) -> None:
+    bridges = {names.variable(name) for name in draft.bridges}
+    for variable in draft.settings:
         if not variable.startswith("vimage_"):
             continue
         rest = variable.removeprefix("vimage_")
         if rest in table.GLOBALS or rest in table.RESERVED:
             continue
-        if not (rest.startswith(sheet.misnamed) or _is_of_bridge(rest, bridges)
-                or _sort(sheet, variable, rest)):
-            sheet.unknown.append(variable)
+        if not (rest.startswith(draft.misnamed) or _is_of_bridge(rest, bridges)
+                or _sort(draft, variable, rest)):
+            draft.unknown.append(variable)
 
 
-def _sort(sheet: Sheet, variable: str, rest: str) -> bool:
+def _sort(draft: Draft, variable: str, rest: str) -> bool:
     """Note whose ``variable`` is; False if it is nobody's."""
     part = part_of(rest)
     if part is not None:
         if part[0] in table.NUMBERED:
-            sheet.defaults[part[0]][part[1]] = variable
+            draft.defaults[part[0]][part[1]] = variable
         return True
     at = rest.find("_")
     while at > 0:
-        drafts = sheet.by_variable.get(rest[:at])
-        part = part_of(rest[at + 1:]) if drafts else None
-        if drafts and part is not None:
-            for draft in drafts:
+        vimages = draft.by_variable.get(rest[:at])
+        part = part_of(rest[at + 1:]) if vimages else None
+        if vimages and part is not None:
+            for vimage in vimages:
                 if part[0] in table.NUMBERED:
-                    draft.numbered.setdefault(part[0], {})[part[1]] = variable
+                    vimage.numbered.setdefault(part[0], {})[part[1]] = variable
                 else:
-                    draft.own[part[0]] = variable
+                    vimage.own[part[0]] = variable
             return True
         at = rest.find("_", at + 1)
     return False
 
 
-def _parse(sheet: Sheet, draft: Draft, variable: str, row: table.Variable) -> Any:
+def _parse(draft: Draft, vimage: VimageDraft, variable: str, row: table.Variable) -> Any:
     """The value of a variable, or None after an error has been noted."""
-    if variable not in sheet.shared:
+    if variable not in draft.shared:
         try:
-            sheet.shared[variable] = row.type.parse(sheet.settings[variable]), ""
+            draft.shared[variable] = row.type.parse(draft.settings[variable]), ""
         except ValueError as error:
-            sheet.shared[variable] = None, str(error)
-    value, reason = sheet.shared[variable]
+            draft.shared[variable] = None, str(error)
+    value, reason = draft.shared[variable]
     if reason:
-        draft.broken.add(row.part)
-        sheet.bad_value(draft, variable, reason, row.type.allowed)
+        vimage.broken.add(row.part)
+        draft.bad_value(vimage, variable, reason, row)
     return value
 
 
-def _read_vimage(sheet: Sheet, draft: Draft) -> None:
+def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
     for part, row in table.VIMAGE.items():
         if row.scope is table.Scope.HOOK:
-            draft.values[part] = _commands(sheet, draft, row)
+            vimage.values[part] = _commands(draft, vimage, row)
             continue
-        variable = sheet.source(draft, part)
-        if variable:
-            value = _parse(sheet, draft, variable, row)
-            if part not in draft.broken:
-                draft.values[part] = value
-    if "rootdir" not in draft.values and "rootdir" not in draft.broken:
-        sheet.error(draft, "value_required", allowed=table.PATH.allowed,
-                    variable=f"vimage_{names.variable(draft.name)}_rootdir")
-    _read_links(sheet, draft)
-    _check_root(sheet, draft)
-    _check_router(sheet, draft, "defaultrouter", 4)
-    _check_router(sheet, draft, "defaultrouter6", 6)
-    _check_cpus(sheet, draft)
+        variable = draft.source(vimage, part)
+        value = _parse(draft, vimage, variable, row) if variable else table.UNSET
+        if value is table.UNSET or part in vimage.broken:
+            value = row.default_value(vimage.values)
+        if value is not table.UNSET:
+            vimage.values[part] = value
+        elif row.default is table.REQUIRED and part not in vimage.broken:
+            draft.error(vimage, "value_required", allowed=row.type.allowed,
+                        variable=vimage.prefix + part)
+    _read_links(draft, vimage)
+    _check_root(draft, vimage)
+    _check_router(draft, vimage, "defaultrouter", 4)
+    _check_router(draft, vimage, "defaultrouter6", 6)
+    _check_cpus(draft, vimage)
 
 
-def _commands(sheet: Sheet, draft: Draft, row: table.Variable) -> tuple[str, ...]:
+def _commands(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[str, ...]:
     """The commands of a hook: the one without a number, then 0, 1, 2 ...; 0 may be
     missing, as with extract_var of rc.d/jail."""
-    found = {**sheet.defaults.get(row.part, {}), **draft.numbered.get(row.part, {})}
+    found = {**draft.defaults.get(row.part, {}), **vimage.numbered.get(row.part, {})}
     commands = []
     expected = 0
     for number in sorted(found):
         if number > max(expected, 1):
-            missing = f"vimage_{names.variable(draft.name)}_{row.part}{max(expected, 1)}"
-            sheet.error(draft, "hook_gap", variable=found[number], missing=missing)
+            missing = f"{vimage.prefix}{row.part}{max(expected, 1)}"
+            draft.error(vimage, "hook_gap", variable=found[number], missing=missing)
             break
-        commands.append(_parse(sheet, draft, found[number], row))
+        commands.append(_parse(draft, vimage, found[number], row))
         expected = number + 1
     return tuple(command for command in commands if command)
 
 
-def _read_links(sheet: Sheet, draft: Draft) -> None:
-    if "bridges" in draft.broken:
+def _read_links(draft: Draft, vimage: VimageDraft) -> None:
+    if "bridges" in vimage.broken:
         return
-    parents = draft.values.get("bridges", ())
+    parents = vimage.values["bridges"]
     for n, parent in enumerate(parents):
         if parent is not None:
-            draft.links.append(_link(sheet, draft, n, parent))
+            vimage.links.append(_link(draft, vimage, n, parent))
     for part in table.LINK:
-        for n, variable in sorted(draft.numbered.get(part, {}).items()):
+        for n, variable in sorted(vimage.numbered.get(part, {}).items()):
             if n >= len(parents) or parents[n] is None:
-                sheet.error(draft, "link_unknown", variable=variable, n=n, name=draft.name,
-                            value=shown(sheet.settings[variable]))
+                draft.error(vimage, "link_unknown", variable=variable, n=n, name=vimage.name,
+                            value=shown(draft.settings[variable]))
 
 
-def _link(sheet: Sheet, draft: Draft, n: int, parent: table.Parent) -> Link:
-    values = {}
+def _link(draft: Draft, vimage: VimageDraft, n: int, parent: Parent) -> Link:
+    values: dict[str, Any] = {"mac": None}
     for part, row in table.LINK.items():
-        own = draft.numbered.get(part, {}).get(n)
-        variable = own or sheet.defaults.get(part, {}).get(n)
+        own = vimage.numbered.get(part, {}).get(n)
+        variable = own or draft.defaults.get(part, {}).get(n)
         if part == "mac" and parent.prefix:
             if own:
-                sheet.error(draft, "mac_prefix", variable=own, parent=parent.name,
-                            value=shown(sheet.settings[own]), prefix=parent.prefix)
+                draft.error(vimage, "mac_prefix", variable=own, parent=parent.name,
+                            value=shown(draft.settings[own]), prefix=parent.prefix)
             variable = None
-        values[part] = _parse(sheet, draft, variable, row) if variable else None
+        value = _parse(draft, vimage, variable, row) if variable else None
+        if value is not None:
+            values[row.field] = value
     mac_from = _PREFIXES.get(
         parent.prefix, MacFrom.GIVEN if values["mac"] else MacFrom.DERIVED)
-    return Link(n, parent.name, parent.name in sheet.bridges, names.link(n, draft.name),
-                mac_from, values["mac"], values["addr"] or ())
+    return Link(index=n, parent=parent.name, host_only=parent.name in draft.bridges,
+                name=names.link(n, vimage.name), mac_from=mac_from, **values)
 
 
-def _check_root(sheet: Sheet, draft: Draft) -> None:
-    if draft.values.get("rootdir") != "/":
+def _check_root(draft: Draft, vimage: VimageDraft) -> None:
+    if vimage.values.get("rootdir") != "/":
         return
     for part in ("devfs_enable", "fdescfs_enable", "procfs_enable", "fstab"):
-        if draft.values.get(part):
-            variable = sheet.source(draft, part)
-            sheet.error(draft, "root_mount", variable=variable, name=draft.name,
-                        value=shown(sheet.settings[variable]))
+        variable = draft.source(vimage, part)
+        if variable and vimage.values[part]:
+            draft.error(vimage, "root_mount", variable=variable, name=vimage.name,
+                        value=shown(draft.settings[variable]))
 
 
-def _check_router(sheet: Sheet, draft: Draft, part: str, version: int) -> None:
-    router = draft.values.get(part)
-    if not router or draft.broken & {"addr", "bridges"}:
+def _check_router(draft: Draft, vimage: VimageDraft, part: str, version: int) -> None:
+    router = vimage.values[part]
+    if not router or vimage.broken & {"addr", "bridges"}:
         return
-    hosts = [ipaddress.ip_interface(address) for link in draft.links
+    hosts = [ipaddress.ip_interface(address) for link in vimage.links
              for address in link.addresses]
     hosts = [host for host in hosts if host.version == version]
-    variable = sheet.source(draft, part)
+    variable = draft.source(vimage, part)
     if not hosts:
-        if part in draft.own:
-            sheet.error(draft, "router_no_address", variable=variable, value=router,
-                        version=version)
+        if part in vimage.own:
+            first = vimage.links[0].index if vimage.links else 0
+            draft.error(vimage, "router_no_address", variable=variable, value=router,
+                        version=version, missing=f"{vimage.prefix}addr{first}")
         else:  # a default means those that have an address
-            del draft.values[part]
+            vimage.values[part] = ""
         return
     gateway = ipaddress.ip_address(router)
     if isinstance(gateway, ipaddress.IPv6Address) and gateway.scope_id:
-        if gateway.scope_id not in [link.name for link in draft.links]:
-            sheet.error(draft, "router_scope", variable=variable, value=router,
+        if gateway.scope_id not in [link.name for link in vimage.links]:
+            draft.error(vimage, "router_scope", variable=variable, value=router,
                         interface=gateway.scope_id)
     elif any(host.ip == gateway for host in hosts):
-        sheet.error(draft, "router_itself", variable=variable, value=router)
+        draft.error(vimage, "router_itself", variable=variable, value=router)
     elif not any(gateway in host.network for host in hosts):
-        sheet.error(draft, "router_elsewhere", variable=variable, value=router,
+        draft.error(vimage, "router_elsewhere", variable=variable, value=router,
                     networks=" ".join(dict.fromkeys(str(host.network) for host in hosts)))
 
 
-def _check_cpus(sheet: Sheet, draft: Draft) -> None:
-    text = draft.values.get("cpus")
-    if text and int(re.split("[-,]", text)[-1]) >= sheet.cpus:
-        sheet.bad_value(draft, sheet.source(draft, "cpus"),
-                        f"this host has CPUs 0 to {sheet.cpus - 1}", table.CPUS.allowed)
+def _check_cpus(draft: Draft, vimage: VimageDraft) -> None:
+    text = vimage.values["cpus"]
+    if text and int(re.split("[-,]", text)[-1]) >= draft.cpus:
+        draft.bad_value(vimage, draft.source(vimage, "cpus"),
+                        f"this host has CPUs 0 to {draft.cpus - 1}",
+                        table.VIMAGE["cpus"])
 
 
 def _like_bridge(variable: str) -> bool:

@@ -1,37 +1,21 @@
 """From variables to a frozen `Configuration`, and every problem at once.  Pure.
 
 A vimage with an error is left out of the result, and so are those that depend on it.  An
-error that several vimages share is told once for each of them, with the same text; one
+error that several vimages share is reported once for each of them, with the same text; one
 that belongs to no vimage leaves all of them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from vimage.configuration import across, unknown
+from vimage.configuration import cross_checks, unknown
 from vimage.configuration import variables as table
+from vimage.configuration.draft import Draft, VimageDraft
 from vimage.configuration.read import read
-from vimage.configuration.sheet import Draft, Sheet, boot_of, devfs, ruleset, shown
 from vimage.messages import Problem
-from vimage.model import HOST_HOOKS, Boot, Configuration, Vimage
-
-#: The command of boot=network.  netif(8) exits 0 whatever becomes of an interface, and
-#: routing exits 1 when the kernel refuses a route, as it does with a default route of a
-#: shared rc.conf in a vimage that is not on that network; rc(8) heeds neither.  What fails
-#: is a script that is missing or cannot be run.
-EXEC_START = {
-    Boot.NETWORK: "/bin/sh /etc/rc.d/netif start || exit; "
-                  "/bin/sh /etc/rc.d/routing start; [ $? -le 1 ]",
-    Boot.FULL: "/bin/sh /etc/rc",
-    Boot.NONE: "",
-}
-
-EXEC_STOP = {
-    Boot.NETWORK: "",
-    Boot.FULL: "/bin/sh /etc/rc.shutdown jail",
-    Boot.NONE: "",
-}
+from vimage.model import Configuration, Vimage
 
 
 def resolve(
@@ -50,11 +34,11 @@ def resolve(
     has made: a vimage gets none of these addresses.  Raises nothing: what is
     wrong is in the list of problems, each with its text in ``vimage.messages``.
     """
-    sheet = Sheet(variables, hostuuid, cpus, recorded_macs or {}, host_macs or {})
-    read(sheet)
-    across.check(sheet)
-    unknown.warn(sheet)
-    return _configuration(sheet), sheet.problems
+    draft = Draft(variables, hostuuid, cpus, recorded_macs or {}, host_macs or {})
+    read(draft)
+    cross_checks.run(draft)
+    unknown.warn(draft)
+    return _configuration(draft), draft.problems
 
 
 def lines(problems: Iterable[Problem]) -> list[str]:
@@ -62,75 +46,37 @@ def lines(problems: Iterable[Problem]) -> list[str]:
     return list(dict.fromkeys(map(str, problems)))
 
 
-def _configuration(sheet: Sheet) -> Configuration:
-    good = {} if sheet.stopped else {
-        draft.name: _vimage(draft) for draft in sheet.drafts.values() if not draft.bad}
-    return Configuration(
-        enable=sheet.globals.get("enable", False),
-        list=tuple(dict.fromkeys(
-            name for name in sheet.globals.get("list", ()) if name in sheet.drafts)),
-        parallel=sheet.globals.get("parallel", 4 * sheet.cpus),
-        vimages=good,
-        bridges=sheet.bridges,
-        mac_seed=sheet.seed(),
-        resolved_macs=sheet.resolved,
-        logfile=sheet.globals.get("logfile", ""),
-        shutdown_timeout=_shutdown_timeout(sheet),
-    )
+def _configuration(draft: Draft) -> Configuration:
+    vimages = {} if draft.stopped else {
+        vimage.name: _vimage(vimage) for vimage in draft.vimages.values() if not vimage.bad}
+    fields: dict[str, Any] = {row.field: draft.globals.get(row.part)
+                              for row in (*table.GLOBALS.values(), *table.OF_THE_HOST)}
+    listed = dict.fromkeys(name for name in fields["list"] if name in draft.vimages)
+    return Configuration(**{
+        **fields,
+        "list": tuple(listed),
+        "vimages": vimages,
+        "bridges": draft.bridges,
+        "mac_seed": draft.seed(),
+        "resolved_macs": draft.resolved,
+    })
 
 
-def _shutdown_timeout(sheet: Sheet) -> float:
-    """rcshutdown_timeout of rc.conf(5), whose default is 90 seconds."""
-    text = sheet.settings.get("rcshutdown_timeout", "90")
-    try:
-        return float(table.SECONDS.parse(text))
-    except ValueError as error:
-        sheet.warn("value", variable="rcshutdown_timeout", value=shown(text),
-                   reason=str(error), allowed=table.SECONDS.allowed)
-        return 90
+def _vimage(draft: VimageDraft) -> Vimage:
+    values = draft.values
+    fields = {row.field: values[part] for part, row in table.VIMAGE.items() if not row.key}
+    ruleset = {"devfs_ruleset": values["devfs_ruleset"]} if values["devfs_enable"] else {}
+    return Vimage(**{
+        **fields,
+        "name": draft.name,
+        "links": tuple(draft.links),
+        "hooks": _entries(draft, "hooks"),
+        "parameters": {**_entries(draft, "parameters"), **ruleset, **values["parameters"]},
+    })
 
 
-def _jail_parameters(draft: Draft) -> dict[str, str | int | bool | None]:
-    value = draft.values.get
-    result: dict[str, str | int | bool | None] = {
-        "allow.mount": value("mount_enable", False),
-        "allow.set_hostname": value("set_hostname_allow", False),
-        "allow.sysvipc": value("sysvipc_allow", False),
-        "enforce_statfs": value("enforce_statfs", 2),
-    }
-    if devfs(draft):
-        result["devfs_ruleset"] = ruleset(draft)
-    for part in ("osrelease", "osreldate"):
-        if value(part) is not None:
-            result[part] = value(part)
-    result.update(value("parameters", {}))
-    return result
-
-
-#: Parts whose values go into the field of the same name as they are.
-_PLAIN = (
-    "vnets", "defaultrouter", "defaultrouter6", "depend", "command", "afterstart_services",
-    "exec_afterstart", "start_timeout", "stop_timeout", "health", "health_interval",
-    "health_timeout", "restart", "devfs_ruleset", "fdescfs_enable", "procfs_enable",
-    "securelevel", "rctl", "cpus",
-)
-
-
-def _vimage(draft: Draft) -> Vimage:
-    value, boot = draft.values.get, boot_of(draft)
-    root = draft.values["rootdir"]
-    return Vimage(
-        name=draft.name,
-        rootdir=root,
-        hostname=value("hostname", draft.name),
-        links=tuple(draft.links),
-        boot=boot,
-        exec_start=value("exec_start", EXEC_START[boot]),
-        exec_stop=value("exec_stop", EXEC_STOP[boot]),
-        hooks={hook: draft.values[hook] for hook in HOST_HOOKS if value(hook)},
-        consolelog=value("consolelog", f"/var/log/vimage_{draft.name}_console.log"),
-        fstab=value("fstab", "" if root == "/" else f"/etc/fstab.{draft.name}"),
-        devfs_enable=devfs(draft),
-        parameters=_jail_parameters(draft),
-        **{part: draft.values[part] for part in _PLAIN if part in draft.values},
-    )
+def _entries(draft: VimageDraft, field: str) -> dict[str, Any]:
+    """What there is for a field that is a table."""
+    found = {row.key: draft.values.get(part) for part, row in table.VIMAGE.items()
+             if row.key and row.field == field}
+    return {key: value for key, value in found.items() if value not in (None, ())}

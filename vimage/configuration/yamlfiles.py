@@ -9,21 +9,26 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shlex
 import site
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vimage.configuration import names
 from vimage.configuration import variables as table
+from vimage.configuration.draft import part_of, shown
 from vimage.messages import VimageError
 
 #: Where the files are that are read together with rc.conf.
 DIRECTORY = "/usr/local/etc/vimage.d"
 
+#: The package that reads them, for this version of Python.
+PACKAGE = f"py{sys.version_info.major}{sys.version_info.minor}-yaml"
+
 _SECTIONS = ("vimages", "bridges", "defaults")
 _PLAIN = tuple(part for part in table.GLOBALS if part != "bridge_list")
+_ROWS = {**table.GLOBALS, **table.BRIDGE, **table.LINK, **table.VIMAGE}
 _PART = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 
 
@@ -43,10 +48,12 @@ def files(file: str | None = None) -> list[str]:
 
 def _below(directory: str) -> list[str]:
     try:
-        names = os.listdir(directory)
-    except OSError:
+        found = os.listdir(directory)
+    except FileNotFoundError:
         return []
-    return sorted(f"{directory}/{name}" for name in names
+    except OSError:
+        return [directory]  # an error when it is read
+    return sorted(f"{directory}/{name}" for name in found
                   if name.endswith(".yaml") and not name.startswith("."))
 
 
@@ -80,9 +87,13 @@ def pyyaml() -> Any:
     try:
         return importlib.import_module("yaml")
     except ImportError:
-        sys.path += [path for path in site.getsitepackages() if path not in sys.path]
-        importlib.invalidate_caches()
-        return importlib.import_module("yaml")
+        before = list(sys.path)
+        sys.path += site.getsitepackages()
+        try:
+            importlib.invalidate_caches()
+            return importlib.import_module("yaml")
+        finally:
+            sys.path[:] = before
 
 
 def _read(path: str) -> Iterator[tuple[str, str]]:
@@ -90,24 +101,34 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
     try:
         yaml = pyyaml()
     except ImportError as error:
-        raise VimageError("yaml_missing", file=path) from error
+        raise VimageError("yaml_missing", file=path, package=PACKAGE) from error
     try:
-        with open(path, "rb") as file:
-            root = yaml.compose(file, Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise VimageError("yaml_unreadable", file=path, why=error.strerror) from error
+        root = yaml.compose(_content(path), Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
         raise VimageError("yaml_unreadable", file=path, why=_why(error)) from error
-    except (RecursionError, ValueError) as error:
-        raise VimageError("yaml_unreadable", file=path, why=str(error)) from error
+    except (RecursionError, ValueError, OverflowError) as error:
+        raise VimageError("yaml_unreadable", file=path, why=shown(str(error))) from error
     if root is not None and (root.id != "scalar" or root.value):
         yield from _File(path).variables(root)
+
+
+def _content(path: str) -> bytes:
+    try:
+        # A FIFO would make the open wait for somebody who writes.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise VimageError("yaml_unreadable", file=path, why="not a regular file")
+            return file.read()
+    except OSError as error:
+        raise VimageError("yaml_unreadable", file=path,
+                          why=error.strerror or str(error)) from error
 
 
 def _why(error: Any) -> str:
     mark = getattr(error, "problem_mark", None)
     what = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"line {mark.line + 1}: {what}" if mark is not None else str(what)
+    return shown(f"line {mark.line + 1}: {what}" if mark is not None else str(what))
 
 
 class _File:
@@ -124,12 +145,12 @@ class _File:
             if part in found and part != "list":
                 yield f"vimage_{part}", self._text(part, found[part])
         yield from self._parts("vimage_", found.get("defaults"))
-        bridges = self._named(found.get("bridges"), table.BRIDGES.allowed)
+        bridges = self._named(found.get("bridges"), table.GLOBALS["bridge_list"].type.allowed)
         if bridges:
             yield "vimage_bridge_list", " ".join(bridges)
         for name, node in bridges.items():
             yield from self._parts(f"vimage_bridge_{names.variable(name)}_", node)
-        vimages = self._named(found.get("vimages"), table.LIST.allowed)
+        vimages = self._named(found.get("vimages"), table.GLOBALS["list"].type.allowed)
         listed = self._text("list", found["list"]) if "list" in found else " ".join(vimages)
         if listed:
             yield "vimage_list", listed
@@ -138,7 +159,7 @@ class _File:
 
     def _wrong(self, node: Any, what: str, allowed: str) -> VimageError:
         return VimageError("yaml_form", file=self.path, line=node.start_mark.line + 1,
-                           what=what, allowed=allowed)
+                           what=shown(what), allowed=allowed)
 
     def _mapping(self, node: Any, allowed: str,
                  keys: tuple[str, ...] = ()) -> dict[str, tuple[Any, Any]]:
@@ -147,11 +168,12 @@ class _File:
             raise self._wrong(node, "not a mapping", allowed)
         result: dict[str, tuple[Any, Any]] = {}
         for key, value in node.value:
-            if key.id != "scalar" or not key.value or keys and key.value not in keys:
-                raise self._wrong(key, f"{key.value if key.id == 'scalar' else 'a key'} means "
-                                  "nothing here", allowed)
+            if key.id != "scalar" or not key.value:
+                raise self._wrong(key, "a key that is not a word", allowed)
+            if keys and key.value not in keys:
+                raise self._wrong(key, f"unknown key {key.value}", allowed)
             if key.value in result:
-                raise self._wrong(key, f"{key.value} is there twice", "each key once")
+                raise self._wrong(key, f"{key.value} is set twice", "each key once")
             result[key.value] = value, key
         return result
 
@@ -161,17 +183,17 @@ class _File:
         result = {}
         for name, (value, key) in self._mapping(node, allowed).items():
             if name.split() != [name]:
-                raise self._wrong(key, f'"{name}" is no name', allowed)
+                raise self._wrong(key, f'"{name}" is not a name', allowed)
             result[name] = value
         return result
 
     def _parts(self, prefix: str, node: Any) -> Iterator[tuple[str, str]]:
         if node is None or node.id == "scalar" and not node.value:
             return
-        allowed = "variables without vimage_NAME_ before them"
+        allowed = "variables, without vimage_NAME_"
         for part, (value, key) in self._mapping(node, allowed).items():
             if not _PART.fullmatch(part):
-                raise self._wrong(key, f"{part} is no variable", allowed)
+                raise self._wrong(key, f"{part} is not a variable", allowed)
             if value.id == "sequence" and part in table.HOOKS:
                 for number, command in enumerate(self._items(value)):
                     yield f"{prefix}{part}{number}", command
@@ -182,14 +204,14 @@ class _File:
         if node.id == "scalar":
             return str(node.value)
         items = self._items(node)
-        if part == "command":
-            return shlex.join(items)
-        for item in items:
-            if item.split() != [item]:
-                raise self._wrong(node, f'"{item}" is not one word', "a list of words")
-        return " ".join(items)
+        found = part_of(part)
+        row = _ROWS.get(found[0] if found else part)  # None: check will say that it is unknown
+        try:
+            return row.type.join(items) if row else " ".join(items)
+        except ValueError as error:
+            raise self._wrong(node, str(error), "a list of words") from error
 
     def _items(self, node: Any) -> list[str]:
         if node.id != "sequence" or any(item.id != "scalar" for item in node.value):
-            raise self._wrong(node, "neither text nor a list of it", "text, or a list of it")
+            raise self._wrong(node, "neither text nor a list of texts", "text, or a list of texts")
         return [str(item.value) for item in node.value]

@@ -176,7 +176,7 @@ class _Conversion:
                 continue
             if parameter in _AS_IT_IS:
                 part = _AS_IT_IS[parameter]
-                self.parts[part] = text if text != _row(part).default else ""
+                self.parts[part] = text if text != _row(part).default_text else ""
             elif parameter in _SWITCHES:
                 self.parts[_SWITCHES[parameter]] = "YES" if is_on(values) else ""
             elif parameter == "mount":
@@ -198,7 +198,7 @@ class _Conversion:
         try:
             if " " in word:
                 raise ValueError
-            variables.PARAMETERS.parse(word)
+            _row("parameters").type.parse(word)
         except ValueError:
             self._note(f"{parameter}={text}", "has no counterpart")
             return []

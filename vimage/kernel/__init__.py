@@ -22,7 +22,25 @@ from __future__ import annotations
 import enum
 import errno
 from collections.abc import Mapping, Sequence, Set
-from typing import NamedTuple, Protocol, Self
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+
+class JailId(int):
+    """The number of a jail (jid).
+
+    The host has none.  Several system calls take 0 for the host, so 0 must never stand
+    where a jail is meant: the constructor raises ValueError for it.
+    """
+
+    __slots__ = ()
+    MAX = 0x7fffffff
+
+    def __new__(cls, number: int) -> Self:
+        if isinstance(number, bool) or not isinstance(number, int) \
+                or not 1 <= number <= cls.MAX:
+            raise ValueError(f"not a jail id: {number!r}")
+        return super().__new__(cls, number)
 
 
 class JailError(OSError):
@@ -36,6 +54,18 @@ class JailError(OSError):
 
 class JailNotFoundError(JailError, FileNotFoundError):
     """ENOENT with the kernel's own message."""
+
+
+class HelperGone(OSError):
+    """The process that starts commands and enters jails has ended, or does not answer.
+
+    The next request gets a new one.  What it was asked last may have been done or not;
+    commands that it had started run on, see ``Process.wait``.
+    """
+
+    def __init__(self, words: str = "the helper process has ended", number: int = errno.EPIPE,
+                 ) -> None:
+        super().__init__(number, words)
 
 
 class Bits(enum.IntFlag, boundary=enum.KEEP):
@@ -78,7 +108,8 @@ class Cap(Bits):
 UNBRIDGEABLE = Cap.LRO | Cap.TSO4 | Cap.TSO6 | Cap.TXCSUM | Cap.TXCSUM_IPV6
 
 
-class NgNode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NgNode:
     """One netgraph node (struct nodeinfo, ng_message.h)."""
 
     id: int
@@ -87,7 +118,8 @@ class NgNode(NamedTuple):
     hooks: int
 
 
-class NgHook(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NgHook:
     """One hook of a node and what hangs on it (struct linkinfo, ng_message.h)."""
 
     hook: str
@@ -95,21 +127,23 @@ class NgHook(NamedTuple):
     peer_hook: str
 
 
-class Interface(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Interface:
     """One network interface as seen in the caller's VNET."""
 
     name: str
-    index: int  # type: ignore[assignment]  # not that of tuple
+    index: int
     flags: Iff
     mtu: int
     mac: str  # "" when the interface has no link-level address
     driver: str  # driver name and unit ("em0", "ngeth3"); never changes
 
 
-class Jail(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JailInfo:
     """One jail, living or dying (jail_get(2))."""
 
-    jid: int
+    jid: JailId
     name: str
     path: str
     hostname: str
@@ -117,7 +151,8 @@ class Jail(NamedTuple):
     dying: bool
 
 
-class Mount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MountInfo:
     """One mounted file system (struct statfs, sys/mount.h)."""
 
     fsid: str  # "val0:val1" in decimal, as MNT_BYFSID takes it
@@ -126,7 +161,8 @@ class Mount(NamedTuple):
     directory: str  # f_mntonname
 
 
-class ProcessId(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ProcessId:
     """A process, told from a later one with the same pid by its start time."""
 
     pid: int
@@ -188,16 +224,17 @@ class Vnet(Protocol):
 class Events(Protocol):
     """What the kernel tells by itself: kqueue(2) and a PF_ROUTE socket.
 
-    A descriptor to wait for (``fileno`` is readable), then ``read``.
+    A descriptor to wait for (``fileno`` is readable), then ``read``.  After ``close`` nothing
+    is watched and nothing is told, without an error.
     """
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Readable when there is something to read.  Errors: EBADF after ``close``."""
 
     def watch_process(self, pid: int) -> None:
         """EVFILT_PROC, NOTE_EXIT: once.  Errors: ESRCH no such process."""
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
         """EVFILT_JAIL where the kernel has it (15 and newer); nothing elsewhere."""
 
     def read(self) -> list[tuple[str, int]]:
@@ -214,8 +251,12 @@ class Events(Protocol):
 class Kernel(Protocol):
     """Everything that vimage asks of a FreeBSD kernel, except to run commands."""
 
-    #: Whether making jails and moving interfaces takes real time.
+    #: Whether some calls sleep (making jails, moving interfaces, visiting jails), so that they
+    #: belong in a thread.  Then every operation may be called by any thread.
     sleeps: bool
+
+    #: Whether clocks and CPU time of this process mean anything for the host.
+    real_clock: bool
 
     def path(self, path: str) -> str:
         """Where an absolute path of the host is found by open(2) of this process
@@ -254,8 +295,9 @@ class Kernel(Protocol):
         Errors: ENOENT no such node.
         """
 
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        """NGM_MKPEER: a new node of ``type`` whose ``peer_hook`` is joined to ``hook`` of ``path``.
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        """NGM_MKPEER: a new node of type ``kind`` whose ``peer_hook`` is joined to ``hook`` of
+        ``path``.
 
         Errors: ENOENT no such node, or no module for the type; EEXIST the hook is taken;
         EINVAL a hook name that the type does not know (an eiface says EPFNOSUPPORT), or a
@@ -315,8 +357,11 @@ class Kernel(Protocol):
         """SIOCSIFNAME.  Errors: ENXIO no such interface; EEXIST the name is taken; EINVAL no
         name (empty, or longer than 15 octets)."""
 
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
-        """SIOCSIFFLAGS.  Errors: ENXIO no such interface."""
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        """SIOCSIFFLAGS: set the flags ``on``, clear those of ``off``.
+
+        Errors: ENXIO no such interface.
+        """
 
     def if_mtu(self, name: str) -> int:
         """SIOCGIFMTU, bytes.  Errors: ENXIO no such interface."""
@@ -337,27 +382,30 @@ class Kernel(Protocol):
         Errors: ENXIO no such interface; EINVAL a capability the hardware lacks.
         """
 
-    def if_vmove(self, name: str, jid: int) -> None:
+    def if_vmove(self, name: str, jail: JailId) -> None:
         """SIOCSIFVNET: move an interface of the host into the VNET of a jail.
 
         Errors: ENXIO no such interface or jail; EEXIST the jail has one of that name, or
         no VNET of its own.
         """
 
-    def if_reclaim(self, name: str, jid: int) -> None:
+    def if_reclaim(self, name: str, jail: JailId) -> None:
         """SIOCSIFRVNET: move interface ``name`` of the jail back to the host.
 
         Errors: ENXIO no such interface there, or no such jail; EEXIST the host has one
         of that name.
         """
 
-    def vnet(self, jid: int) -> Vnet:
-        """Sockets in the VNET of a jail; 0 is the host.  Errors: ENOENT no such jail."""
+    def host_vnet(self) -> Vnet:
+        """Sockets in the VNET of the host."""
+
+    def vnet(self, jail: JailId) -> Vnet:
+        """Sockets in the VNET of a jail.  Errors: ENOENT no such jail."""
 
     # -- jails ------------------------------------------------------------------------
 
-    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
-        """jail_set(2) with JAIL_CREATE; returns the jid.  ``True``/``False`` switch a
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> JailId:
+        """jail_set(2) with JAIL_CREATE.  ``True``/``False`` switch a
         boolean parameter (``False`` is ``noNAME``), text is converted to the parameter's
         type (sysctl security.jail.param).  ``vnet`` is given as the text "new".
 
@@ -365,11 +413,12 @@ class Kernel(Protocol):
         ENOTDIR it is no directory; EINVAL an unknown parameter or a bad value.
         """
 
-    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
+    def jail_update(self, jail: JailId,
+                    parameters: Mapping[str, str | int | bool | None]) -> None:
         """jail_set(2) with JAIL_UPDATE.  Errors (JailError): ENOENT no such jail; EINVAL
         as in ``jail_create``; EPERM a securelevel lower than the host's."""
 
-    def jail_get(self, jail: int | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         """The jail of that jid or name, also one that is dying (JAIL_DYING).  A living
         jail is preferred to a dying one of the same name.
 
@@ -377,13 +426,14 @@ class Kernel(Protocol):
         """
 
     def jail_list(self) -> Set[int]:
-        """The jids of every living jail (sysctl security.jail.list)."""
+        """The jids of every living jail (sysctl security.jail.list): plain numbers, since this
+        is asked again and again, with up to a thousand of them."""
 
-    def jail_remove(self, jid: int) -> None:
+    def jail_remove(self, jail: JailId) -> None:
         """jail_remove(2): its processes get SIGKILL; interfaces come back when the
         VNET is freed.  Errors: ENOENT no such jail."""
 
-    def jail_clear(self, jid: int, signal: int) -> Hold | None:
+    def jail_clear(self, jail: JailId, signal: int) -> Hold | None:
         """Send a signal (0: only look) to every process of the jail, from inside it
         (kill(2) with -1); None when there was one.  Where there is none, drop every TCP
         connection of its VNET (sysctl net.inet.tcp.drop) and hold the VNET: whoever removes
@@ -391,7 +441,7 @@ class Kernel(Protocol):
 
         Errors: ENOENT no such jail, or a dying one: nothing enters it."""
 
-    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
+    def jail_cpus(self, jail: JailId, cpus: frozenset[int]) -> None:
         """Run the jail's processes on these CPUs only (cpuset_setaffinity(2),
         CPU_WHICH_JAIL).  Errors: ENOENT no such jail; EINVAL a CPU that is not there."""
 
@@ -401,8 +451,8 @@ class Kernel(Protocol):
         Errors: ENOSYS the kernel keeps no account (kern.racct.enable); EINVAL a bad rule.
         """
 
-    def rctl_remove(self, filter: str) -> None:
-        """rctl_remove_rule(2): every rule that ``filter`` (``jail:NAME:``) matches.
+    def rctl_remove(self, pattern: str) -> None:
+        """rctl_remove_rule(2): every rule that ``pattern`` (``jail:NAME:``) matches.
 
         Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account.
         """
@@ -433,11 +483,11 @@ class Kernel(Protocol):
         Errors: ENOENT not mounted; EBUSY in use and not ``force``.
         """
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         """fstatfs(2): the file system that an open directory is on.  Opened anew after a
         mount, a directory is on the file system mounted there last."""
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         """getfsstat(2): every mounted file system, oldest first."""
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:
@@ -452,9 +502,12 @@ class Kernel(Protocol):
     def ng_ids(self) -> Set[int]:
         """The ids of all nodes (NGM_LISTNODES)."""
 
-    def peer(self, socket: int) -> tuple[int, int]:
-        """(uid, jid) of the process at the other end of a connected unix socket
-        (LOCAL_PEERCRED; the jail is that of its pid, -1 when it has ended)."""
+    def peer(self, socket: int) -> tuple[int, JailId | None]:
+        """(uid, jail) of the process at the other end of a connected unix socket
+        (LOCAL_PEERCRED; the jail is that of its pid, see ``jail_of``).
+
+        Errors: ESRCH that process has ended, so that its jail is not known.
+        """
 
     # -- processes ---------------------------------------------------------------------
 
@@ -465,24 +518,55 @@ class Kernel(Protocol):
         """Signal the process group that this process leads (killpg(2)), after a look at
         its start time.  Errors: ESRCH no such process, or another one has its pid."""
 
-    def jail_of(self, pid: int) -> int:
-        """The jid of a process, 0 for the host.  Errors: ESRCH no such process."""
+    def jail_of(self, pid: int) -> JailId | None:
+        """The jail of a process; None where it is that of this process, which is the host.
+
+        Errors: ESRCH no such process.
+        """
 
 
-class Command(NamedTuple):
-    """A command to run, on the host or in a jail.
+#: The environment of a command for which nothing else is asked: what login.conf(5) gives root,
+#: and as clean as ``exec.clean`` of jail(8) makes it.
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HostCommand:
+    """A command to run on the host.
 
     stdin is /dev/null; the environment is exactly ``environment``; a session and
-    process group of its own; no descriptor but 0, 1 and 2.  In a jail: tracing
-    forbidden until the exec (procctl(2), PROC_TRACE_CTL_DISABLE), symbols resolved
-    before the fork, then jail_attach(2) and execve(2) with nothing in between.
+    process group of its own; no descriptor but 0, 1 and 2.
     """
 
     argv: Sequence[str]
-    jid: int = 0  # 0: on the host
     output: int | None = None  # descriptor for stdout and stderr; None: /dev/null
-    environment: Mapping[str, str] | None = None  # None: the clean default
+    environment: Mapping[str, str] | None = None  # None: ``ENVIRONMENT``
     directory: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class JailCommand:
+    """A command to run in a jail, with what a ``HostCommand`` has.
+
+    Tracing is forbidden until the exec (procctl(2), PROC_TRACE_CTL_DISABLE), symbols are
+    resolved before the fork, then come jail_attach(2) and execve(2) with nothing in between.
+    """
+
+    jail: JailId
+    argv: Sequence[str]
+    output: int | None = None
+    environment: Mapping[str, str] | None = None
+    directory: str = "/"  # in the jail
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.jail, JailId):
+            raise TypeError(f"a JailCommand needs a JailId, not {self.jail!r}")
+
+
+Command = HostCommand | JailCommand
 
 
 class Process(Protocol):
@@ -491,10 +575,23 @@ class Process(Protocol):
     id: ProcessId
 
     async def wait(self) -> int:
-        """Its exit status: 0..255, or 128 + signal.  May be asked again, by several."""
+        """Its exit status: 0..255, or 128 + signal.  May be asked again, by several.
+
+        Errors: EPIPE (``HelperGone``) the helper has ended before the command.  Whether that
+        runs still is known by ``Kernel.process``; its exit status is not known any more.
+        """
 
     def kill(self, signal: int) -> None:
         """Signal its whole process group.  Nothing to do when it has ended."""
+
+    async def end(self, grace: float) -> int | None:
+        """End its whole process group: SIGTERM, after ``grace`` seconds SIGKILL.
+
+        Returns when all of the group has ended, also what outlives the command itself, and
+        what ``wait`` returns.  None where that is not known: the helper has ended, or the
+        kernel holds a process of the group even after SIGKILL.  A task that is cancelled
+        meanwhile leaves the group to its end.
+        """
 
 
 class Processes(Protocol):
@@ -503,9 +600,12 @@ class Processes(Protocol):
     async def start(self, command: Command) -> Process:
         """Start a command.
 
+        A task that is cancelled meanwhile leaves nothing behind: what it has started is
+        killed, its whole process group, and waited for.
+
         Errors: ENOENT no such program (argv[0] is looked up in PATH of the environment,
         inside the jail when there is one); EACCES not executable; ENOENT no such jail.
         """
 
     def close(self) -> None:
-        """End the helper.  What it started runs on."""
+        """End the helper.  What it started runs on; whoever waits for it gets ``HelperGone``."""

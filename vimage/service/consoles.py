@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from vimage.journal import Record
 from vimage.kernel import Kernel
-from vimage.steps.work import open_console
+from vimage.steps.context import open_console
 
 #: Bytes at which a console log is cut back to nothing.  newsyslog(8) keeps old ones.
 LIMIT = 8 * 1024 * 1024

@@ -1,64 +1,82 @@
 """The long-running service: keeps the vimages as they were asked to be.
 
-One thread, one loop.  It may be killed at any instant: the vimages run on, and the next
-service takes them over from the journal.
+One loop.  It may be killed at any instant: the vimages run on, and the next service takes
+them over from the journal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from vimage import events
+from vimage import events, status
 from vimage.configuration.load import Loaded, record_macs
-from vimage.engine import Outcome, Result
+from vimage.engine import Result
 from vimage.events import Event, Sink
 from vimage.journal import READY, Record
-from vimage.kernel import Kernel, ProcessId, Processes
-from vimage.messages import VimageError
+from vimage.kernel import Kernel, Processes
+from vimage.messages import Problem, VimageError
+from vimage.model import Vimage
+from vimage.reload import ChangedVimages, reload
 from vimage.service import wire
 from vimage.service.consoles import Consoles
-from vimage.service.health import Health
+from vimage.service.health import HealthChecks
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
-from vimage.service.reload import Changes, Reload
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Request, Server
-from vimage.service.watch import Watch, command_of
-from vimage.session import Answer, Session, open_session, unknown_name
-from vimage.states import row
-from vimage.steps.bridges import reconnect
+from vimage.service.server import PATIENCE, Again, Request, Server
+from vimage.service.watch import Watch, runs
+from vimage.session import (
+    DONE,
+    FAILED,
+    NOTHING_TOUCHED,
+    Operation,
+    Session,
+    open_session,
+    unknown_name,
+)
 
-#: How the journal calls vimage_list as it was last applied.
-_LIST = "list"
+#: What the journal remembers a start by that an ending service leaves to the next one.
+_LEFT = "request.{}"
+
+#: Seconds that a service which ends may keep the journal from the next one.
+LOCKED_WITHIN = 15.0
+LOCKED_PAUSE = 0.05
 
 
-class Service:
+class Daemon:
     """The service of one host."""
 
     def __init__(self, kernel: Kernel, processes: Processes, log: logging.Logger, *,
-                 reader: Reader, supervised: bool = False) -> None:
+                 reader: Reader, supervisor: int | None = None) -> None:
+        """``supervisor`` is the pid of the daemon(8) that starts a service again."""
         self.kernel = kernel
         self.log = log
-        self.supervised = supervised
-        self.session: Session = open_session(kernel, processes, log, privileged=True, parallel=1)
+        self.supervisor = supervisor
+        self.session: Session = open_session(kernel, processes, log, privileged=True,
+                                             observer=self)
         self.logfile = LogFile(log)
         self.reader = reader
         self.server = Server(kernel.path(wire.SOCKET), self.handle, self._allowed, log)
-        self.consoles = Consoles(kernel, self.session.journal.records)
-        self.restarts = Restarts(self.session, self._load, self._follow, self._unfollow, log)
-        self.watch = Watch(kernel, self.session.journal.records, self.restarts.gone,
-                           self._interfaces, log, self._bound_logs)
-        self.health = Health(self.session.engine.tools, self.restarts.gone)
-        self.changes = Changes()
+        self.consoles = Consoles(kernel, self.session.records)
+        self.restarts = Restarts(self.session, self._load, log)
+        self.watch = Watch(self.session.host, self.restarts.lost, log, self._bound_logs)
+        self.health = HealthChecks(self.session.host, self.restarts.lost,
+                                   self.restarts.recovered, log)
+        self.changed = ChangedVimages()
         self._background: set[asyncio.Task[Any]] = set()
+        self._starts = 0  # starts and restarts that were accepted and have not ended
+        self._ending = False  # what is under way is finished, nothing new is begun
+        self._stopping = False  # nothing is started any more
+        self._numbers = itertools.count(1)
         self.ended = asyncio.Event()
         self.again: bool = False  # execute the installed version in place of this one
 
@@ -67,234 +85,313 @@ class Service:
     async def run(self) -> bool:
         """Serve until told to end; True when the service is to be executed anew."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._log_exception)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.ended.set)
+            loop.add_signal_handler(number, self._terminate)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        if self.session.journal.records or self.session.journal.remembered:
-            await self._take_over()
-        await self.server.open()
         self.watch.open()
-        self.log.info("serving; %d vimages", len(self.session.journal.records))
+        self._take_over()
+        await self.server.open()
+        self.log.info("serving; %d vimages", len(self.session.records))
         try:
             await self.ended.wait()
         finally:
-            self.watch.close()
+            self._ending = True
+            await self.restarts.close()
+            await self.session.jobs.cancel()
+            await self.server.close(None if self.again else PATIENCE)
             for task in self._background:
                 task.cancel()
-            self.health.close()
-            await self.restarts.close()
             await asyncio.gather(*self._background, return_exceptions=True)
-            await self.server.close(PATIENCE if not self.again else None)
+            await self.health.close()
+            self.watch.close()
             self.session.close()
             self.logfile.close()
         return self.again
+
+    def _take_over(self) -> None:
+        """Go on with what an earlier service has left.
+
+        What it left half done is in the queues before the first request is.
+        """
+        self.session.accept_settle()
+        for record in list(self.session.records.values()):
+            if record.state == READY:
+                self.ready(record)
+        self._in_background(self._go_on())
+
+    async def _go_on(self) -> None:
+        remembered = self.session.journal.remembered
+        if self.session.records or remembered:
+            try:
+                async with self.session.admission:
+                    await self._load()
+            except VimageError as error:  # the vimages run on, whatever rc.conf has become
+                self.log.error("%s", error)
+        for record in list(self.session.records.values()):
+            if record.state != READY:
+                continue
+            try:
+                if not runs(self.session.host, record):
+                    self.restarts.lost(record, "its jail has gone")
+                    continue
+            except OSError as error:
+                self.log.warning("%s: %s", record.name, error.strerror)
+            self.log.info("%s: taken over, jail %s", record.name, record.jid)
+        self.restarts.resume()
+        for key in [key for key in remembered if key.startswith(_LEFT.format(""))]:
+            left = remembered[key]
+            with contextlib.suppress(VimageError):
+                self.session.journal.forget(key)
+            request = Request(left.get("verb", ""), tuple(left.get("names", ())),
+                              left.get("file") or None)
+            self._in_background(self._left_request(request))
+
+    async def _left_request(self, request: Request) -> None:
+        with contextlib.suppress(Again):
+            await self.handle(request, LogSink(self.log))
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.log.error("internal error", exc_info=task.exception())
+
+    def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Whatever goes wrong in a callback or a task that nobody waits for."""
+        self.log.error("internal error: %s", context.get("message"),
+                       exc_info=context.get("exception"))
+
+    def _terminate(self) -> None:
+        """SIGTERM: end, the vimages run on.  daemon(8) sends it too when the service ends it."""
+        if not self._ending:
+            self._stopping = True
+            self._in_background(self._terminated())
+
+    async def _terminated(self) -> None:
+        """Starts are refused by now; what is under way may take a while yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self.session.jobs.idle()
+        self.ended.set()
+
+    def _hang_up(self) -> None:
+        """SIGHUP: reload, with nobody there to be told but the log."""
+        async def hung_up() -> None:
+            with contextlib.suppress(Again):
+                await self.handle(Request("reload", ()), LogSink(self.log))
+
+        self._in_background(hung_up())
+
+    def _finish(self) -> None:
+        """End the service, and have daemon(8) start no other."""
+        self._ending = True
+        if self.supervisor is not None and os.getppid() == self.supervisor > 1:
+            supervisor, self.supervisor = self.supervisor, None
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(supervisor, signal.SIGTERM)
+        asyncio.get_running_loop().call_soon(self.ended.set)
 
     def _bound_logs(self) -> None:
         for name in self.consoles.look():
             self.log.warning("%s: its console log was too long and was cut", name)
 
-    async def _take_over(self) -> None:
-        """Undo what an earlier service has left half done, go on with what it has left running."""
-        try:
-            await self._load()
-        except VimageError as error:  # the vimages run on, whatever rc.conf has become
-            self.log.error("%s", error)
-        await self.session.recover()
-        for name, record in list(self.session.journal.records.items()):
-            if record.state != READY:
-                continue
-            try:
-                jail = self.kernel.jail_get(record.jid or name)
-            except OSError:
-                self.restarts.gone(name, "its jail has gone")
-                continue
-            if jail.dying or jail.name != name:
-                self.restarts.gone(name, "its jail has gone")
-                continue
-            process = command_of(record)
-            if process is not None and not self._runs(process):
-                self.restarts.gone(name, "its command has ended", broken=False)
-            self._follow(record)
-            self.log.info("%s: taken over, jail %d", name, jail.jid)
-        self.restarts.resume()
-
-    def _runs(self, process: ProcessId) -> bool:
-        try:
-            return self.kernel.process(process.pid) == process  # same pid, same start
-        except OSError:
-            return False
-
     def _allowed(self, connection: socket.socket) -> bool:
         """Root, from a process in our own jail: root of a jail that shares / may knock too."""
         try:
-            uid, jid = self.kernel.peer(connection.fileno())
-            return uid == os.geteuid() and jid == self.kernel.jail_of(os.getpid())
+            uid, jail = self.kernel.peer(connection.fileno())
+            return uid == os.geteuid() and jail == self.kernel.jail_of(os.getpid())
         except OSError:
             return False
 
-    def _hang_up(self) -> None:
-        """SIGHUP: reload, with nobody there to be told but the log."""
-        async def reload() -> None:
-            try:
-                await self._reload(Request("reload", ()), LogSink(self.log))
-            except VimageError as error:
-                self.log.error("%s", error)
+    # -- vimages that are ready (the observer of the engine) --------------------------------------
 
-        task = asyncio.create_task(reload())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def ready(self, record: Record) -> None:
+        """Look after it from now on."""
+        self.restarts.notes.pop(record.name, None)
+        self.watch.watch(record)
+        self.health.follow(record)
+
+    def leaving(self, record: Record) -> None:
+        """Look after it no longer."""
+        self.watch.unwatch(record)
+        self.health.forget(record.name)
+
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
+        """Its start failed."""
+        self.restarts.failed(vimage, file, result)
 
     # -- requests --------------------------------------------------------------------------------
 
-    async def handle(self, request: Request, client: Sink) -> int:
-        """Carry out one request; returns the exit status."""
-        carry_out = {"start": self._start, "stop": self._stop, "restart": self._restart,
-                     "status": self._status, "reload": self._reload,
-                     "reexec": self._reexec}[request.verb]
+    async def handle(self, request: Request, sink: Sink) -> int:
+        """Carry out one request; returns the exit status.  Raises Again."""
+        verbs: dict[str, Callable[[Request, Sink], Awaitable[int]]] = {
+            "start": self._start, "stop": self._stop, "restart": self._restart,
+            "reload": self._reload, "reexec": self._reexec}
+        if request.verb == "status":
+            return await self._status(request, sink)
+        if self._stopping and request.verb in ("start", "restart"):
+            sink.send(events.problem(Problem.of("service_stopping")))
+            return FAILED
+        if self._ending:
+            await self._leave_to_the_next(request)
+        starts = request.verb in ("start", "restart")
+        self._starts += starts
         try:
-            return await carry_out(request, client)
+            return await verbs[request.verb](request, sink)
         except VimageError as error:
-            client.send(events.problem(error.problem))
-            return 2
+            sink.send(events.problem(error.problem))
+            return NOTHING_TOUCHED
+        finally:
+            self._starts -= starts
 
-    async def _start(self, request: Request, client: Sink) -> int:
-        loaded = await self._load(request.file)
-        if not request.names:
-            self._remember_list(loaded)
-        return await self._act(request, client, loaded, self.session.start)
-
-    async def _restart(self, request: Request, client: Sink) -> int:
-        loaded = await self._load(request.file)
-        self._let_go(request.names)
-        return await self._act(request, client, loaded, self.session.restart)
+    async def _leave_to_the_next(self, request: Request) -> None:
+        """A start is remembered, should its client die before it has asked the next service."""
+        if request.verb in ("start", "restart"):
+            key = _LEFT.format(f"{os.getpid()}.{next(self._numbers)}")
+            with contextlib.suppress(VimageError):
+                self.session.journal.remember(key, {
+                    "verb": request.verb, "names": list(request.names),
+                    "file": request.file or ""})
+        await self.ended.wait()
+        raise Again
 
     async def _load(self, file: str | None = None) -> Loaded:
         """Read the configuration, and go by what it says of the service itself."""
-        loaded = await self.reader.load(file)
+        loaded = await self.reader.load(file or None)
         configuration = loaded.configuration
         record_macs(self.kernel, configuration)
         self.session.set_parallel(configuration.parallel)
         self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 
-    async def _act(self, request: Request, client: Sink, loaded: Loaded,
-                   operation: Any) -> int:
-        names = list(request.names)
-        client.send(events.begin(request.verb,
-                                 self.session.how_many(request.verb, loaded, names)))
+    async def _start(self, request: Request, sink: Sink) -> int:
+        async with self.session.admission:
+            loaded = await self._load(request.file)
+            operation = self.session.accept_start(loaded, request.names, self._report_to(sink),
+                                                  request.file or "")
+            if not request.names and not operation.refused:
+                self.session.apply_list(loaded.configuration.list)
+            self._accepted("start", operation, sink)
+        return await self._answer(operation, sink)
 
-        def report(result: Result) -> None:
-            if result.outcome is Outcome.READY:
-                self.restarts.cancel(result.name)
-                self._follow(self.session.journal.records[result.name])
-            self._log(result)
-            client.send(events.result(result))
+    async def _restart(self, request: Request, sink: Sink) -> int:
+        async with self.session.admission:
+            loaded = await self._load(request.file)
+            operation = self.session.accept_restart(loaded, request.names,
+                                                    self._report_to(sink), request.file or "")
+            self._accepted("restart", operation, sink)
+        return await self._answer(operation, sink)
 
-        answer: Answer = await operation(loaded, names, report)
-        for problem in answer.problems:
-            client.send(events.problem(problem))
-        return answer.status
-
-    async def _stop(self, request: Request, client: Sink) -> int:
+    async def _stop(self, request: Request, sink: Sink) -> int:
         if "service_only" in request.options:
-            self._finish()
-            return 0
-        names = list(request.names)
-        loaded = self.reader.loaded
-        self._let_go(names)
-        client.send(events.begin("stop", self.session.how_many("stop", loaded, names)))
-
-        def report(result: Result) -> None:
-            self._log(result)
-            client.send(events.result(result))
-
+            return await self._end(again=False)
         if "shutdown" in request.options:
-            timeout = loaded.configuration.shutdown_timeout if loaded is not None else 90.0
-            stopping = self.session.shut_down(report, timeout)
-        else:
-            stopping = self.session.stop(loaded, names, report)
-        answer = await stopping
-        for problem in answer.problems:
-            client.send(events.problem(problem))
-        if not names:
-            self.session.journal.forget(_LIST)
+            return await self._shut_down(request, sink)
+        async with self.session.admission:
+            operation = self.session.accept_stop(self.reader.loaded, request.names,
+                                                 self._report_to(sink))
+            if not request.names and not operation.refused:
+                self._cancel_restarts(self.restarts.waiting())
+                self.session.forget_list()
+            self._accepted("stop", operation, sink)
+        result = await self._answer(operation, sink)
+        if not request.names and not operation.refused and not self._starts \
+                and not self._ending:
             self._finish()
+        return result
+
+    async def _shut_down(self, request: Request, sink: Sink) -> int:
+        """The host goes down: nothing is waited for that was accepted before."""
+        self._stopping = True
+        self._cancel_restarts(self.restarts.waiting())
+        sink.send(events.begin("stop", len(self.session.records)))
+        answer = await self.session.shut_down(self.reader.loaded, self._report_to(sink))
+        for problem in answer.problems:
+            sink.send(events.problem(problem))
+        self.session.forget_list()
+        self._finish()
         return answer.status
 
-    def _finish(self) -> None:
-        if self.supervised:
-            with contextlib.suppress(OSError):
-                os.kill(os.getppid(), signal.SIGTERM)  # daemon(8): do not start another
-        asyncio.get_running_loop().call_soon(self.ended.set)
+    async def _reload(self, request: Request, sink: Sink) -> int:
+        async with self.session.admission:
+            loaded = await self._load(request.file)
+            await self.session.jobs.idle()
+            return await reload(self.session, loaded, sink, request.file or "")
 
-    async def _status(self, request: Request, client: Sink) -> int:
-        loaded = await self.reader.current()
-        records = self.session.journal.records
-        listed = loaded.configuration.list if loaded is not None else ()
-        known = {*records, *(loaded.names if loaded is not None else ())}
-        unknown = [name for name in request.names if name not in known]
-        for name in unknown:
-            client.send(events.problem(unknown_name(name, known)))
-        if unknown:
-            return 2
-        names = request.names or dict.fromkeys([*listed, *records])
-        living = self.kernel.jail_list()
-        rows = [row(self.kernel, living, name, records.get(name)) for name in names]
-        changed = dict.fromkeys(self.changes.of(loaded, records) if loaded is not None else ())
-        for each in rows:
-            each["note"] = self.restarts.notes.get(each["name"], "")
-            each["changed"] = each["name"] in changed
-        client.send(events.status(rows))
-        return 0
+    async def _reexec(self, request: Request, sink: Sink) -> int:
+        sink.send(events.say("the installed version takes over"))
+        return await self._end(again=True)
 
-    async def _reload(self, request: Request, client: Sink) -> int:
-        loaded = await self._load(request.file)
-        applied = self.session.journal.remembered.get(_LIST, {}).get("names")
-        before = loaded.configuration.list if applied is None else applied
-        status = await Reload(self.session, loaded, before).apply(client)
-        self._remember_list(loaded)
-        for record in self.session.journal.records.values():
-            if record.state == READY:
-                self._follow(record)
-        return status
+    async def _end(self, *, again: bool) -> int:
+        """The service only; the vimages run on.  What is under way is finished."""
+        self._ending = True
+        async with self.session.admission:
+            await self.session.jobs.idle()
+        self.again = again
+        if again:
+            asyncio.get_running_loop().call_soon(self.ended.set)
+        else:
+            self._finish()
+        return DONE
 
-    async def _reexec(self, request: Request, client: Sink) -> int:
-        client.send(events.say("the installed version takes over"))
-        self.again = True
-        asyncio.get_running_loop().call_soon(self.ended.set)
-        return 0
+    def _accepted(self, verb: str, operation: Operation, sink: Sink) -> None:
+        """Somebody has said what is to become of these vimages."""
+        self._cancel_restarts(job.name for job in operation.jobs)
+        if not operation.refused:
+            sink.send(events.begin(verb, operation.count))
 
-    def _remember_list(self, loaded: Loaded) -> None:
-        self.session.journal.remember(_LIST, {"names": list(loaded.configuration.list)})
+    def _cancel_restarts(self, names: Any) -> None:
+        for name in names:
+            self.restarts.cancel(name)
 
-    def _log(self, result: Result) -> None:
+    async def _answer(self, operation: Operation, sink: Sink) -> int:
+        answer = await operation.answer()
+        for problem in answer.problems:
+            sink.send(events.problem(problem))
+        return answer.status
+
+    def _report_to(self, sink: Sink) -> Callable[[Result], None]:
+        def report(result: Result) -> None:
+            self._log_result(result)
+            sink.send(events.result(result))
+
+        return report
+
+    def _log_result(self, result: Result) -> None:
         for problem in result.problems:
             self.log.error("%s", problem)
         if not result.problems:
             self.log.info("%s: %s", result.name, result.outcome.value)
 
-    # -- what happens behind its back ---------------------------------------------------------
-
-    def _follow(self, record: Record) -> None:
-        """Watch over a vimage that is ready."""
-        self.restarts.notes.pop(record.name, None)
-        self.watch.watch(record)
-        self.health.follow(record)
-
-    def _unfollow(self, name: str) -> None:
-        self.health.forget(name)
-        self.restarts.notes.pop(name, None)
-
-    def _let_go(self, names: Sequence[str]) -> None:
-        """Somebody stops these, or all; what was to become of them counts no longer."""
-        for name in names or [*self.session.journal.records, *self.restarts.waiting()]:
-            self._unfollow(name)
-            self.restarts.cancel(name)
-
-    def _interfaces(self) -> None:
-        """An interface of the host came or went: a parent, or one that is to be moved in."""
-        for text in reconnect(self.session.engine.tools):
-            self.log.warning("%s", text)
+    async def _status(self, request: Request, sink: Sink) -> int:
+        loaded = await self.reader.current()
+        session = self.session
+        listed = loaded.configuration.list if loaded is not None else ()
+        known = dict.fromkeys([*listed, *session.records, *session.newer])
+        described = {*known, *(loaded.names if loaded is not None else ())}
+        unknown = [name for name in request.names if name not in described]
+        if unknown:
+            for name in unknown:
+                sink.send(events.problem(unknown_name(name, described)))
+            return NOTHING_TOUCHED
+        rows = status.rows(self.kernel, request.names or known, session.records, session.newer)
+        changed = self.changed.of(loaded, session.records) if loaded is not None else []
+        waiting = {*self.restarts.waiting(), *session.jobs.starts()}
+        for row in rows:
+            name = row["name"]
+            row["changed"] = name in changed
+            row["note"] = self.restarts.notes.get(name) or row["note"]
+            if name in waiting and row["state"] == "stopped":
+                row["state"] = "waiting"
+            if name not in listed and name in session.records:
+                row["note"] = ", ".join(filter(None, (row["note"], "not listed")))
+        sink.send(events.status(rows))
+        return DONE
 
 
 class LogSink:
@@ -310,12 +407,21 @@ class LogSink:
         elif event["event"] == "applied":
             self._log.info("%s: applied: %s; needs restart: %s", event["name"],
                            " ".join(event["applied"]), " ".join(event["restart"]))
-        elif event["event"] == "result":
-            self._log.info("%s %s", event["name"], event["outcome"])
-            for problem in event["problems"]:
-                self._log.error("%s", problem["text"])
 
 
-def execute_again() -> None:
+async def open_daemon(make: Callable[[], Daemon]) -> Daemon:
+    """A service, once the one before it has let go of the journal.  Raises VimageError."""
+    waited = 0.0
+    while True:
+        try:
+            return make()
+        except VimageError as error:
+            if error.problem.key != "state_busy" or waited >= LOCKED_WITHIN:
+                raise
+        await asyncio.sleep(LOCKED_PAUSE)
+        waited += LOCKED_PAUSE
+
+
+def execute_again(arguments: Sequence[str]) -> None:
     """Put the installed version in place of this process.  Does not return."""
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execv(sys.executable, [sys.executable, *arguments])

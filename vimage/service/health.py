@@ -3,59 +3,79 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
-from vimage.journal import Entry, Record
+from vimage.journal import READY, Entry, Record
 from vimage.messages import VimageError
-from vimage.service.watch import Gone
+from vimage.service.watch import Lost
 from vimage.steps.commands import SHELL
-from vimage.steps.work import Tools, Work
+from vimage.steps.context import Host, StepContext
 
 #: So many failures in a row make a vimage unhealthy.
 IN_A_ROW = 3
 
 
-class Health:
-    """One task for each vimage that has a health command."""
+class HealthChecks:
+    """One task for each record that is ready and has a health command."""
 
-    def __init__(self, tools: Tools, gone: Gone,
-                 recovered: Callable[[str], None] = lambda name: None) -> None:
-        self._tools = tools
-        self._gone = gone
+    def __init__(self, host: Host, lost: Lost, recovered: Callable[[Record], None],
+                 log: logging.Logger) -> None:
+        self._host = host
+        self._lost = lost
         self._recovered = recovered
+        self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def follow(self, record: Record) -> None:
-        """Check a vimage from now on."""
-        if record.configuration.get("health") and record.name not in self._tasks:
+        """Check it from now on, as its configuration says now."""
+        self.forget(record.name)
+        if record.configuration.get("health"):
             self._tasks[record.name] = asyncio.create_task(
-                self._check(record), name=f"health {record.name}")
+                self._check_on(record), name=f"health {record.name}")
 
     def forget(self, name: str) -> None:
-        """Check it no longer."""
+        """Check it no longer; a command that runs is ended."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
 
-    def close(self) -> None:
+    def names(self) -> list[str]:
+        """The vimages that are checked."""
+        return list(self._tasks)
+
+    async def close(self) -> None:
         """Check nothing any more."""
+        tasks = list(self._tasks.values())
         for name in list(self._tasks):
             self.forget(name)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _check(self, record: Record) -> None:
-        configuration = record.configuration
+    async def _check_on(self, record: Record) -> None:
         failures = 0
         while True:
-            await asyncio.sleep(configuration["health_interval"])
-            work = Work(self._tools, record, Entry("health", {}))
-            try:
-                await work.run_in_jail((*SHELL, configuration["health"]), "health",
-                                       configuration["health_timeout"])
-            except VimageError as error:
+            await asyncio.sleep(record.configuration["health_interval"])
+            if record.state != READY or self._host.journal.records.get(record.name) is not record:
+                return  # it belongs to another jail by now
+            why = await self._check(record)
+            if why is None:
+                if failures >= IN_A_ROW:
+                    self._recovered(record)
+                failures = 0
+            elif why:
                 failures += 1
                 if failures == IN_A_ROW:
-                    self._gone(record.name, f"unhealthy: {error}", broken=False)
-            else:
-                if failures >= IN_A_ROW:
-                    self._recovered(record.name)
-                failures = 0
+                    self._lost(record, f"unhealthy: {why}", broken=False)
+
+    async def _check(self, record: Record) -> str | None:
+        """Why it is not healthy, None when it is, "" when that cannot be known."""
+        context = StepContext(self._host, record, Entry("health", {}))
+        try:
+            await context.run_in_jail((*SHELL, record.configuration["health"]), "health",
+                                      record.configuration["health_timeout"])
+        except VimageError as error:
+            return str(error)
+        except Exception:
+            self._log.exception("%s: its health cannot be checked", record.name)
+            return ""
+        return None

@@ -9,9 +9,9 @@ import os
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.journal import DIRECTORY
-from vimage.kernel import Command, Kernel, Processes
+from vimage.kernel import ENVIRONMENT, HostCommand, Kernel, Processes
 from vimage.messages import VimageError
-from vimage.steps.work import ENVIRONMENT, finished
+from vimage.steps.context import finished
 
 #: What load_rc_config reads; a change of any of these is a change of the configuration.
 FILES = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/vimage",
@@ -65,7 +65,7 @@ class Reader:
             os.close(os.open(answer, flags, 0o600))
             output = os.open(said, flags, 0o600)
             try:
-                process = await self._processes.start(Command(argv, 0, output, ENVIRONMENT))
+                process = await self._processes.start(HostCommand(argv, output, ENVIRONMENT))
             finally:
                 os.close(output)
             status = await finished(process, rcconf.TIMEOUT)

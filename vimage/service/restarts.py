@@ -11,12 +11,15 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from vimage.configuration.load import Loaded
+from vimage.engine import Outcome, Result
+from vimage.jobs import Job, Verb, ended
 from vimage.journal import READY, Record
 from vimage.messages import VimageError
+from vimage.model import Vimage
 from vimage.service.policy import Backoff
-from vimage.session import Answer, Session
+from vimage.session import Session
 
-#: How the journal calls it that a vimage is to be started again.
+#: What the journal remembers it by that a vimage is to be started again.
 _KEY = "restart.{}"
 
 _TOO_MANY = "left alone after too many failures"
@@ -25,24 +28,27 @@ _TOO_MANY = "left alone after too many failures"
 class Restarts:
     """One task for each vimage that is being cleaned up or waits to be started again."""
 
-    def __init__(self, session: Session, load: Callable[[], Awaitable[Loaded]],
-                 follow: Callable[[Record], None], unfollow: Callable[[str], None],
+    def __init__(self, session: Session, load: Callable[[str], Awaitable[Loaded]],
                  log: logging.Logger) -> None:
         self._session = session
         self._load = load
-        self._follow = follow
-        self._unfollow = unfollow
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._backoff: dict[str, Backoff] = {}
+        self._missed: dict[str, tuple[Record, str, bool]] = {}
         #: What status says of a vimage besides its state.
         self.notes: dict[str, str] = {}
 
-    def gone(self, name: str, what: str, *, broken: bool = True) -> None:
-        """A vimage has lost something.  One that is ``broken`` cannot go on and is cleaned
-        up; otherwise it is for ``restart`` to say."""
-        record = self._session.journal.records.get(name)
-        if name in self._tasks or record is None or self._session.engine.busy(name):
+    # -- what has happened -------------------------------------------------------------------
+
+    def lost(self, record: Record, what: str, *, broken: bool = True) -> None:
+        """A vimage that is ready has lost something.  One that is ``broken`` cannot go on and
+        is cleaned up; otherwise it is for ``restart`` to say."""
+        name = record.name
+        if self._session.jobs.busy(name):
+            return  # what is being done decides; if it is ready then, it is looked at again
+        if name in self._tasks:  # it was started again just now
+            self._missed[name] = record, what, broken
             return
         again = record.configuration.get("restart") == "on-failure"
         if not broken and not again:
@@ -50,34 +56,53 @@ class Restarts:
                 self.notes[name] = what
                 self._log.warning("%s: %s", name, what)
             return
-        self._unfollow(name)
-        delay = self._after_failure(name) if again else None
+        delay = self._after_failure(name, record.file) if again else None
         then = ("cleaned up" if not again else _TOO_MANY if delay is None
                 else f"restarted in {delay:g} s")
         self._log.warning("%s: %s; %s", name, what, then)
-        self._go_on(name, delay, _TOO_MANY if again else "")
+        stop = self._clean_up(name)
+        self._go_on(name, record.file, stop, delay, _TOO_MANY if again else "")
+
+    def recovered(self, record: Record) -> None:
+        """It is healthy again."""
+        if self.notes.pop(record.name, None) is not None:
+            self._log.info("%s: healthy again", record.name)
+
+    def failed(self, vimage: Vimage, file: str, result: Result) -> None:
+        """A start that somebody asked for has failed."""
+        name = vimage.name
+        if vimage.restart != "on-failure" or name in self._tasks:
+            return
+        delay = self._after_failure(name, file)
+        if delay is None:
+            self.notes[name] = _TOO_MANY
+            self._log.warning("%s: %s", name, _TOO_MANY)
+        else:
+            self._log.warning("%s: restarted in %g s", name, delay)
+            self._go_on(name, file, None, delay, _TOO_MANY)
 
     def resume(self) -> None:
         """Go on with those that an earlier service was to start again."""
-        for key in list(self._session.journal.remembered):
+        for key, known in list(self._session.journal.remembered.items()):
             name = key.removeprefix(_KEY.format(""))
             if name == key or name in self._tasks:
                 continue
-            record = self._session.journal.records.get(name)
+            record = self._session.records.get(name)
             if record is not None and record.state == READY:
-                self._session.journal.forget(key)
+                self._forget(name)
                 continue
-            delay = self._after_failure(name)
+            file = str(known.get("file", ""))
+            delay = self._after_failure(name, file)
             if delay is not None:
                 self._log.info("%s: restarted in %g s, as an earlier service was to", name, delay)
-                self._go_on(name, delay, _TOO_MANY)
+                self._go_on(name, file, None, delay, _TOO_MANY)
 
     def cancel(self, name: str) -> None:
         """Somebody has said what is to become of this vimage."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
-        self._session.journal.forget(_KEY.format(name))
+        self._forget(name)
         self.notes.pop(name, None)
 
     def waiting(self) -> list[str]:
@@ -93,7 +118,7 @@ class Restarts:
 
     # -- one vimage --------------------------------------------------------------------------
 
-    def _after_failure(self, name: str) -> float | None:
+    def _after_failure(self, name: str, file: str) -> float | None:
         """Seconds until the next try, None when there is none; the journal knows it."""
         key = _KEY.format(name)
         backoff = self._backoff.get(name)
@@ -103,56 +128,91 @@ class Restarts:
             backoff = self._backoff[name] = Backoff(int(known.get("failures", 0)), now)
         delay = backoff.failed(now)
         if delay is None:
-            self._session.journal.forget(key)
-        else:
-            try:
-                self._session.journal.remember(key, {"failures": backoff.failures})
-            except VimageError as error:  # a full disk must not keep it from being cleaned up
-                self._log.error("%s", error)
+            self._forget(name)
+            return None
+        try:
+            self._session.journal.remember(key, {"failures": backoff.failures, "file": file})
+        except VimageError as error:  # a full disk must not keep it from being cleaned up
+            self._log.error("%s", error)
         return delay
 
-    def _go_on(self, name: str, delay: float | None, at_last: str) -> None:
+    def _forget(self, name: str) -> None:
+        try:
+            self._session.journal.forget(_KEY.format(name))
+        except VimageError as error:
+            self._log.error("%s", error)
+
+    def _clean_up(self, name: str) -> Job:
+        """The job that undoes what is left of a vimage; it is in its queue at once."""
+        async def act(job: Job) -> Result:
+            return await self._session.engine.stop(job.name)
+
+        job = Job(name, Verb.STOP, act, self._log_problems)
+        self._session.jobs.add([job])
+        return job
+
+    def _log_problems(self, result: Result) -> None:
+        for problem in result.problems:
+            self._log.error("%s", problem)
+
+    def _go_on(self, name: str, file: str, stop: Job | None, delay: float | None,
+               at_last: str) -> None:
         """``at_last`` is what status says of one that is not started again."""
-        task = asyncio.create_task(self._clean_up(name, delay, at_last), name=f"clean up {name}")
+        task = asyncio.create_task(self._restart(name, file, stop, delay, at_last),
+                                   name=f"restart {name}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(name) is task:
             del self._tasks[name]
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("%s: its restart: internal error", name, exc_info=task.exception())
+        record, what, broken = self._missed.pop(name, (None, "", False))
+        if record is not None and record.state == READY \
+                and self._session.records.get(name) is record:
+            self.lost(record, what, broken=broken)
 
-    async def _clean_up(self, name: str, delay: float | None, at_last: str) -> None:
-        result = await self._session.engine.stop_one(name)
-        for problem in result.problems:
-            self._log.error("%s", problem)
+    async def _restart(self, name: str, file: str, stop: Job | None, delay: float | None,
+                       at_last: str) -> None:
+        left = False
+        if stop is not None:
+            left = any(result.problems for result in await ended([stop]))
         while delay is not None:
             self.notes[name] = "to be restarted"
             await asyncio.sleep(delay)
-            if await self._started(name):
-                self._session.journal.forget(_KEY.format(name))
+            if await self._started(name, file):
+                self._forget(name)
                 return
-            delay = self._after_failure(name)
+            delay = self._after_failure(name, file)
             if delay is None:
                 self._log.warning("%s: %s", name, at_last)
-        self.notes[name] = "not cleaned up" if result.problems else at_last
+        self.notes[name] = "not cleaned up" if left else at_last
 
-    async def _started(self, name: str) -> bool:
+    async def _started(self, name: str, file: str) -> bool:
         """Whether there is no need to try again."""
+        problems = []
         try:
-            loaded = await self._load()
-            vimage = loaded.configuration.vimages.get(name)
-            if name not in loaded.names or vimage is not None and vimage.restart == "no":
+            async with self._session.admission:
+                loaded = await self._load(file)
+                vimage = loaded.configuration.vimages.get(name)
+                if name not in loaded.names or vimage is not None and vimage.restart == "no":
+                    self.notes.pop(name, None)
+                    self._log.info("%s: not restarted: the configuration says so no longer", name)
+                    return True
+                operation = self._session.accept_start(loaded, [name], file=file)
+            answer = await operation.answer()
+            problems = [*answer.problems, *(p for r in answer.results for p in r.problems)]
+            if answer.status == 0 or any(
+                    result.name == name and result.outcome in (Outcome.READY,
+                                                               Outcome.ALREADY_READY)
+                    for result in answer.results):
                 self.notes.pop(name, None)
-                self._log.info("%s: not restarted: rc.conf says so no longer", name)
+                self._log.info("%s: ready again", name)
                 return True
-            answer = await self._session.start(loaded, [name])
         except VimageError as error:
-            answer = Answer(1, (), (error.problem,))
-        if answer.status == 0:
-            self.notes.pop(name, None)
-            self._follow(self._session.journal.records[name])
-            self._log.info("%s: ready again", name)
-            return True
-        for problem in (*answer.problems, *(p for r in answer.results for p in r.problems)):
+            problems = [error.problem]
+        for problem in problems:
             self._log.error("%s", problem)
         return False
+

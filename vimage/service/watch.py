@@ -14,10 +14,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from vimage.journal import READY, Record
-from vimage.kernel import Kernel, ProcessId
+from vimage.kernel import ProcessId
+from vimage.messages import VimageError
+from vimage.steps.bridges import bridge_nodes, reconnect
+from vimage.steps.context import Host
+from vimage.steps.kinds import steps_of
 
 #: Seconds between two looks.  What happened is noticed within two.
 TICK = 1.9
@@ -26,37 +31,40 @@ TICK = 1.9
 SHARE, RAREST = 0.0013, 30.0
 
 
-class Gone(Protocol):
-    """Told the name of the vimage and what happened to it."""
+_LOOK = "what runs cannot be looked at"
 
-    def __call__(self, name: str, what: str, *, broken: bool = True) -> None: ...
+
+class Lost(Protocol):
+    """Told of a vimage that is ready what has happened to it."""
+
+    def __call__(self, record: Record, what: str, *, broken: bool = True) -> None: ...
 
 
 class Watch:
-    """Calls ``gone`` for each vimage that has lost something it needs, and ``also`` after
+    """Calls ``lost`` for each vimage that has lost something it needs, and ``also`` after
     each look."""
 
-    def __init__(self, kernel: Kernel, records: dict[str, Record], gone: Gone,
-                 interfaces_changed: Callable[[], None], log: logging.Logger,
+    def __init__(self, host: Host, lost: Lost, log: logging.Logger,
                  also: Callable[[], None] = lambda: None) -> None:
-        self._kernel = kernel
-        self._records = records
-        self._gone = gone
-        self._interfaces_changed = interfaces_changed
+        self._host = host
+        self._kernel = host.kernel
+        self._lost = lost
         self._log = log
         self._also = also
-        self._failed = ""
-        # What is watched, and the vimage it belongs to.  What has gone stays here until its
+        self._failed: dict[str, str] = {}  # what could not be done, and why: told once
+        # What is watched, and the record it belongs to.  What has gone stays here until its
         # vimage is no longer ready: a look that came at a bad moment is made up for.
-        self._jails: dict[int, str] = {}
-        self._nodes: dict[int, str] = {}
-        self._programs: dict[int, str] = {}
-        self._events = kernel.events()
+        self._jails: dict[int, Record] = {}
+        self._nodes: dict[int, tuple[Record, str]] = {}
+        self._programs: dict[int, tuple[Record, ProcessId]] = {}
+        self._events = self._kernel.events()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the next look is to be, by the loop's clock
+        self._reconnect = True  # parents may have come or gone
+        self._said: set[str] = set()  # of parents that could not be looked after
         # CPU seconds of this thread; a simulated host has none that mean anything.
-        self._spent = time.thread_time if kernel.sleeps else lambda: 0.0
+        self._spent = time.thread_time if self._kernel.real_clock else lambda: 0.0
 
     def open(self) -> None:
         """Look from now on.  A timer of the loop costs less than a task that sleeps."""
@@ -69,89 +77,137 @@ class Watch:
         if self._timer is not None and self._loop is not None:
             self._timer.cancel()
             self._loop.remove_reader(self._events.fileno())
+            self._loop = None
         self._events.close()
 
     def watch(self, record: Record) -> None:
         """Look after a vimage that is ready; be told at once, where the kernel can, when its
         jail or its program ends."""
-        for entry in record.entries:
-            if entry.kind == "eiface":
-                self._nodes[entry.facts["node"]] = record.name
+        self.unwatch(record)
+        for entry, step in steps_of(record):
+            for node, name in step.nodes(entry.results).items():
+                self._nodes[node] = record, name
+            process = step.process(entry.results)
+            if process is not None:
+                self._watch_process(record, process)
         if record.jid is not None:
-            self._jails[record.jid] = record.name
-            self._events.watch_jail(record.jid)
-        process = command_of(record)
-        if process is not None:
-            self._programs[process.pid] = record.name
-            with contextlib.suppress(ProcessLookupError):
-                self._events.watch_process(process.pid)
+            self._jails[record.jid] = record
+            self._attempt(f"jail {record.jid} cannot be watched",
+                          partial(self._events.watch_jail, record.jid))
+
+    def unwatch(self, record: Record) -> None:
+        """Look after it no longer."""
+        for entry, step in steps_of(record):
+            for node in step.nodes(entry.results):
+                self._nodes.pop(node, None)
+            process = step.process(entry.results)
+            if process is not None:
+                self._programs.pop(process.pid, None)
+        if record.jid is not None:
+            self._jails.pop(record.jid, None)
+
+    def _watch_process(self, record: Record, process: ProcessId) -> None:
+        """The event is asked for first, then looked whether it is still the same process."""
+        self._programs[process.pid] = record, process
+        try:
+            self._events.watch_process(process.pid)
+            if self._kernel.process(process.pid) == process:
+                return
+        except ProcessLookupError:
+            pass
+        except OSError as error:
+            self._log.warning("%s: its command cannot be watched: %s", record.name,
+                              error.strerror or error)
+            return
+        asyncio.get_running_loop().call_soon(self._process_ended, process.pid)
 
     def _tick(self) -> None:
-        assert self._loop is not None
+        if self._loop is None:
+            return
         self._timer = self._loop.call_later(TICK, self._tick)
-        try:
-            self._look_if_due(self._loop.time())
-            self._failed = ""
-        except OSError as error:  # say so once, and look again
-            if self._failed != (words := str(error.strerror or error)):
-                self._failed = words
-                self._log.warning("what runs cannot be looked at: %s", words)
+        self._attempt(_LOOK, partial(self._look_if_due, self._loop.time()))
+        if self._reconnect:
+            self._reconnect_parents()
+        self._attempt("the state of vimages cannot be written", self._host.journal.flush)
         self._also()
+
+    def _attempt(self, what: str, act: Callable[[], None]) -> None:
+        """Do something that is done again with the next tick, if it fails; say so once."""
+        try:
+            act()
+        except (OSError, VimageError) as error:
+            words = str(getattr(error, "strerror", None) or error)
+            if self._failed.get(what) != words:
+                self._failed[what] = words
+                self._log.warning("%s: %s", what, words)
+        else:
+            self._failed.pop(what, None)
 
     def _look_if_due(self, now: float) -> None:
         changed = self._events.interfaces()
-        if changed:
-            self._interfaces_changed()
+        self._reconnect = self._reconnect or changed
         if changed or now >= self._due:
             self._due, begun = now, self._spent()  # one that fails is taken again at once
             self.look()
             self._due = now + min((self._spent() - begun) / SHARE, RAREST)
 
+    def _reconnect_parents(self) -> None:
+        lines, done = reconnect(self._host)
+        for text in lines:
+            if text not in self._said:
+                self._log.warning("%s", text)
+        self._said = set() if done else set(lines)
+        self._reconnect = not done
+
     def look(self) -> None:
-        """One look at everything that has no event."""
+        """One look at everything that has no event.  Raises OSError."""
         for jid in self._jails.keys() - self._kernel.jail_list():
-            record = self._ready(self._jails[jid])
-            if record is not None and record.jid == jid:
-                self._gone(record.name, f"jail {jid} has gone")
+            record = self._jails[jid]
+            if self._is_ready(record):
+                self._lost(record, f"jail {jid} has gone")
             else:
                 del self._jails[jid]
-        for id_ in self._nodes.keys() - self._kernel.ng_ids():
-            record = self._ready(self._nodes[id_])
-            name = None if record is None else _eiface(record, id_)
-            if record is not None and name is not None:
-                self._gone(record.name, f"node {name} has gone")
+        there = self._kernel.ng_ids()
+        for node in self._nodes.keys() - there:
+            record, name = self._nodes[node]
+            if self._is_ready(record):
+                self._lost(record, f"node {name} has gone")
             else:
-                del self._nodes[id_]
+                del self._nodes[node]
+        for node, key in bridge_nodes(self._host).items():
+            if node not in there:
+                for name in self._host.references.of(key):
+                    user = self._host.journal.records.get(name)
+                    if user is not None and self._is_ready(user):
+                        self._lost(user, f"the bridge of {key.partition('.')[2]} has gone")
 
     def _on_event(self) -> None:
-        for kind, number in self._events.read():
+        try:
+            events = self._events.read()
+        except OSError as error:
+            self._log.warning("events of the kernel cannot be read: %s", error.strerror)
+            return
+        for kind, number in events:
             if kind == "jail":
-                self.look()
+                self._attempt(_LOOK, self.look)
             elif kind == "process":
                 self._process_ended(number)
 
     def _process_ended(self, pid: int) -> None:
-        record = self._ready(self._programs.pop(pid, ""))
-        process = None if record is None else command_of(record)
-        if record is not None and process is not None and process.pid == pid:
-            self._gone(record.name, "its command has ended", broken=False)
+        record, _ = self._programs.pop(pid, (None, None))
+        if record is not None and self._is_ready(record):
+            self._lost(record, "its command has ended", broken=False)
 
-    def _ready(self, name: str) -> Record | None:
-        record = self._records.get(name)
-        return record if record is not None and record.state == READY else None
+    def _is_ready(self, record: Record) -> bool:
+        return record.state == READY and self._host.journal.records.get(record.name) is record
 
 
-def _eiface(record: Record, node: int) -> str | None:
-    """The name of the interface of a vimage that has this node."""
-    for entry in record.entries:
-        if entry.kind == "eiface" and entry.facts.get("node") == node:
-            return str(entry.arguments["name"])
-    return None
-
-
-def command_of(record: Record) -> ProcessId | None:
-    """The process of ``command``."""
-    for entry in record.entries:
-        if entry.kind == "command" and "pid" in entry.facts:
-            return ProcessId(entry.facts["pid"], entry.facts["start"])
-    return None
+def runs(host: Host, record: Record) -> bool:
+    """Whether the jail of a vimage that is ready is there.  Raises OSError when that cannot be
+    known."""
+    if record.jid is None:
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        jail = host.kernel.jail_get(record.jid)
+        return not jail.dying and jail.name == record.name
+    return False

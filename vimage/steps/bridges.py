@@ -1,23 +1,28 @@
 """Steps that make bridges: one per parent interface, and host-only ones.
 
-A bridge is made with its first holder and undone with its last.  Its own record (the facts
-of the shared thing) says what was changed of the parent, so that exactly that is put back.
+A bridge is made with its first user and undone with its last.  Its own record (that of the
+shared thing) says what was changed of the parent, so that exactly that is put back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from vimage.configuration.names import bridge_node
 from vimage.configuration.names import node as node_name
-from vimage.journal import Facts
-from vimage.kernel import UNBRIDGEABLE, Cap, Iff, Kernel, NgNode
+from vimage.journal import UNDONE, JsonObject
+from vimage.kernel import UNBRIDGEABLE, Cap, Iff, Interface, Kernel, NgNode
 from vimage.messages import VimageError
-from vimage.steps import Rank, Step
-from vimage.steps.work import Tools, Work
+from vimage.steps.context import Host, StepContext
+from vimage.steps.step import Rank, Step
+
+#: Seconds between two looks at a node that ng_ether(4) makes anew, and how many.
+ETHER_PAUSE, ETHER_TRIES = 0.01, 100
 
 
 def bridge_key(parent: str) -> str:
@@ -30,69 +35,96 @@ def by_id(node: int) -> str:
     return f"[{node:x}]:"
 
 
-def node_at(kernel: Kernel, path: str, type: str) -> NgNode | None:
-    """The node of that path if there is one of that type."""
+def node_at(kernel: Kernel, path: str, kind: str) -> NgNode | None:
+    """The node of that path if there is one of that type.  Raises OSError when that cannot be
+    known."""
     try:
         node = kernel.ng_node(path)
-    except OSError:
+    except FileNotFoundError:
         return None
-    return node if node.type == type else None
+    return node if node.type == kind else None
 
 
-class SharedBridge(Step):
-    """What both kinds of bridge have in common: holders."""
+def interface_at(kernel: Kernel, name: str) -> Interface | None:
+    """The interface of the host with that name, if there is one.  Raises OSError when that
+    cannot be known."""
+    try:
+        return kernel.if_get(name)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return None
+
+
+class SharedBridgeStep(Step):
+    """What both kinds of bridge have in common: several vimages use one."""
 
     kind: ClassVar[str] = ""
     order: ClassVar[Rank] = Rank.BRIDGE
+    live: ClassVar[bool] = True
 
     @property
     def key(self) -> str:
+        """Of the shared thing."""
         raise NotImplementedError
 
-    def foresee(self, work: Work) -> bool:
-        if not self._stands(work):
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return "bridge", self.key
+
+    def record_ahead(self, context: StepContext) -> bool:
+        if not self._stands(context):
             return False
-        work.foresee(holds=self.key)
+        context.record_ahead(holds=self.key)
         return True
 
-    async def do(self, work: Work) -> None:
-        if work.intended:
-            return  # it stood when that was foreseen
-        work.intend(holds=self.key)
-        async with work.tools.holders.lock(self.key):
-            if self._stands(work):
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_intent(holds=self.key)
+        async with context.host.references.lock(self.key):
+            if self._stands(context):
                 return
-            facts = work.shared(self.key)
-            if facts is not None:
-                await self.take_down(work, facts)  # made halfway, or somebody shut it down
-            self.make(work)
+            record = context.shared(self.key)
+            if record is not None:  # made halfway, or somebody shut it down
+                await self.take_down(context, record)
+            self.make(context)
 
-    def _stands(self, work: Work) -> bool:
-        node = (work.shared(self.key) or {}).get("node")
-        return node is not None and node_at(work.kernel, by_id(node), "bridge") is not None
+    def _stands(self, context: StepContext) -> bool:
+        node = (context.shared(self.key) or {}).get("node")
+        return node is not None and node_at(context.kernel, by_id(node), "bridge") is not None
 
-    async def undo(self, work: Work) -> None:
-        if any(entry.facts.get("bridge_key") == self.key for entry in work.record.entries):
+    async def undo(self, context: StepContext) -> None:
+        if any(entry.results.get("bridge_key") == self.key for entry in context.record.entries
+               if entry.state != UNDONE):
             raise VimageError("bridge_still_used", bridge=self.key.partition(".")[2])
-        async with work.tools.holders.lock(self.key):
-            if not work.let_go(self.key):
+        async with context.host.references.lock(self.key):
+            if not context.drop(self.key):
                 return
-            facts = work.shared(self.key)
-            if facts is None or await self.take_down(work, facts):
-                work.tools.journal.remove_shared(self.key)
-                work.tools.holders.links_forgotten(self.key)
+            try:
+                record = context.shared(self.key)
+                if record is None or await self.take_down(context, record):
+                    context.host.journal.remove_shared(self.key)
+                    context.host.references.links_forgotten(self.key)
+            except BaseException:
+                context.host.references.add(self.key, context.name)  # the entry stays
+                raise
 
-    def make(self, work: Work) -> None:
+    def nodes_of(self, record: Mapping[str, Any]) -> Mapping[int, str]:
+        """The nodes that all its users need: id and name."""
+        return {record["node"]: bridge_node(self.key.partition(".")[2])} \
+            if "node" in record else {}
+
+    def make(self, context: StepContext) -> None:
         """Make it.  Writes the shared record before each act."""
         raise NotImplementedError
 
-    async def take_down(self, work: Work, facts: Facts) -> bool:
-        """Undo what ``facts`` say; False when others use it and it stays."""
+    async def take_down(self, context: StepContext, record: JsonObject) -> bool:
+        """Undo what ``record`` says; False when others use it and it stays."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Bridge(SharedBridge):
+class BridgeStep(SharedBridgeStep):
     """The bridge of a parent interface, as jng(8) makes it: ``em0bridge``.
 
     The parent's ``lower`` hook is joined to link0, its ``upper`` to link1; it is up,
@@ -123,32 +155,42 @@ class Bridge(SharedBridge):
     def describe_undo(self) -> str:
         return f"bridge {self._node} and the settings of {self.parent}, if nobody uses them"
 
-    def make(self, work: Work) -> None:
-        kernel = work.kernel
-        parent = kernel.if_get(self.parent)
+    def make(self, context: StepContext) -> None:
+        kernel = context.kernel
         if node_at(kernel, self._ether, "ether") is None:
             raise VimageError("parent_not_ether", parent=self.parent)
         below = self._below(kernel)
-        promisc, autosrc = kernel.ng_ether_get(self._ether)
-        caps = kernel.if_caps(self.parent)
-        facts: Facts = {
-            "driver": parent.driver, "foreign": below is not None,
-            "set_up": not parent.flags & Iff.UP, "caps_off": int(caps & UNBRIDGEABLE),
-            "set_promisc": not promisc, "cleared_autosrc": autosrc,
-        }
+        record = {**self._settings(kernel), "foreign": below is not None}
         if below is not None:
-            facts["node"] = below.id
-        work.write_shared(self.key, facts)
-        if facts["caps_off"]:
-            kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
-        if facts["set_up"]:
-            kernel.if_set_flags(self.parent, set=Iff.UP)
+            record["node"] = below.id
+        context.write_shared(self.key, record)
+        self._prepare(kernel, record)
         if below is None:
             self._connect(kernel)
-            facts["node"] = kernel.ng_node(f"{self._ether}lower").id
-        if facts["set_promisc"] or facts["cleared_autosrc"]:
+            record["node"] = kernel.ng_node(f"{self._ether}lower").id
+        self._promiscuous(kernel, record)
+        context.write_shared(self.key, record)
+
+    def _settings(self, kernel: Kernel) -> JsonObject:
+        """What is going to be changed of the parent."""
+        parent = kernel.if_get(self.parent)
+        promisc, autosrc = kernel.ng_ether_get(self._ether)
+        caps = kernel.if_caps(self.parent)
+        return {"driver": parent.driver, "set_up": not parent.flags & Iff.UP,
+                "caps_off": int(caps & UNBRIDGEABLE), "set_promisc": not promisc,
+                "cleared_autosrc": autosrc}
+
+    def _prepare(self, kernel: Kernel, record: JsonObject) -> None:
+        """Before the hooks are connected."""
+        if record["caps_off"]:
+            caps = kernel.if_caps(self.parent)
+            kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
+        if not kernel.if_get(self.parent).flags & Iff.UP:
+            kernel.if_set_flags(self.parent, on=Iff.UP)
+
+    def _promiscuous(self, kernel: Kernel, record: JsonObject) -> None:
+        if record["set_promisc"] or record["cleared_autosrc"]:
             kernel.ng_ether_set(self._ether, promisc=True, autosrc=False)
-        work.write_shared(self.key, facts)
 
     def _below(self, kernel: Kernel) -> NgNode | None:
         """A bridge that is there already.  Raises VimageError when something else is."""
@@ -165,50 +207,61 @@ class Bridge(SharedBridge):
                               node=below.name or by_id(below.id))
         return below
 
-    def join(self, kernel: Kernel, node: str) -> None:
-        """Join a parent that has come back to the bridge that waited for it."""
-        caps = kernel.if_caps(self.parent)
-        if caps & UNBRIDGEABLE:
-            kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
-        kernel.if_set_flags(self.parent, set=Iff.UP)
-        kernel.ng_connect(self._ether, "lower", node, "link0")
-        kernel.ng_connect(self._ether, "upper", node, "link1")
-        kernel.ng_ether_set(self._ether, promisc=True, autosrc=False)
+    def joined(self, kernel: Kernel, node: int) -> bool:
+        """Whether the parent, which is there, hangs on the bridge with both hooks."""
+        return all((peer := node_at(kernel, f"{self._ether}{hook}", "bridge")) is not None
+                   and peer.id == node for hook in ("lower", "upper"))
+
+    def join(self, host: Host, record: JsonObject) -> None:
+        """Join a parent that has come back to the bridge that waited for it.
+
+        It comes back with settings of its own; one that was up at first is left so at last.
+        Raises OSError, VimageError.
+        """
+        kernel, node = host.kernel, by_id(record["node"])
+        settings = self._settings(kernel)
+        settings["set_up"] = settings["set_up"] and record["set_up"]
+        record = {**record, **settings}
+        host.journal.write_shared(self.key, record)
+        self._prepare(kernel, record)
+        for hook, link in (("lower", "link0"), ("upper", "link1")):
+            if node_at(kernel, f"{self._ether}{hook}", "bridge") is None:
+                kernel.ng_connect(self._ether, hook, node, link)
+        self._promiscuous(kernel, record)
+        host.journal.write_shared(
+            self.key, {name: value for name, value in record.items() if name != "lost"})
 
     def _connect(self, kernel: Kernel) -> None:
         kernel.ng_mkpeer(self._ether, "bridge", "lower", "link0")
         kernel.ng_name(f"{self._ether}lower", self._node)
         kernel.ng_connect(self._ether, "upper", f"{self._node}:", "link1")
 
-    async def take_down(self, work: Work, facts: Facts) -> bool:
-        kernel = work.kernel
-        node = self._made(kernel, facts)
-        if node is not None and not facts["foreign"]:
+    async def take_down(self, context: StepContext, record: JsonObject) -> bool:
+        kernel = context.kernel
+        node = self._made(kernel, record)
+        if node is not None and not record["foreign"]:
             if self._used(kernel, node):
-                work.tools.log.info("%s: others use it, it stays", self._node)
+                context.host.log.info("%s: others use it, it stays", self._node)
                 return False
             kernel.ng_shutdown(by_id(node.id))
-        try:
-            present = kernel.if_get(self.parent)
-        except OSError:
-            return True  # the parent has gone
-        if present.driver == facts["driver"]:
+        present = interface_at(kernel, self.parent)
+        if present is not None and present.driver == record["driver"]:
             await self._ether_again(kernel)
-            self._put_back(work, facts, present.flags)
+            self._put_back(context, record, present.flags)
         return True
 
     async def _ether_again(self, kernel: Kernel) -> None:
         """ng_ether(4) gives a node that has lost its last hook a new start, and for that
         instant nothing answers to its name."""
-        for _ in range(100):
+        for _ in range(ETHER_TRIES):
             if node_at(kernel, self._ether, "ether") is not None:
                 return
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(ETHER_PAUSE)
 
-    def _made(self, kernel: Kernel, facts: Facts) -> NgNode | None:
+    def _made(self, kernel: Kernel, record: JsonObject) -> NgNode | None:
         """The bridge node, also when only the intent to make it is known."""
-        if "node" in facts:
-            return node_at(kernel, by_id(facts["node"]), "bridge")
+        if "node" in record:
+            return node_at(kernel, by_id(record["node"]), "bridge")
         below = node_at(kernel, f"{self._ether}lower", "bridge")
         return below if below is not None and below.name in ("", self._node) else None
 
@@ -218,9 +271,9 @@ class Bridge(SharedBridge):
                   and peer.id == node.id)
         return kernel.ng_node(by_id(node.id)).hooks > own
 
-    def _put_back(self, work: Work, facts: Facts, flags: Iff) -> None:
+    def _put_back(self, context: StepContext, record: JsonObject, flags: Iff) -> None:
         """Of the parent's settings only what was changed and is still as it was left."""
-        kernel = work.kernel
+        kernel = context.kernel
         hooks = 0
         ether = node_at(kernel, self._ether, "ether")
         if ether is not None:
@@ -229,22 +282,22 @@ class Bridge(SharedBridge):
             if not hooks:
                 kernel.ng_ether_set(
                     self._ether,
-                    promisc=False if facts["set_promisc"] and promisc else None,
-                    autosrc=True if facts["cleared_autosrc"] and not autosrc else None)
-        if facts["caps_off"]:
+                    promisc=False if record["set_promisc"] and promisc else None,
+                    autosrc=True if record["cleared_autosrc"] and not autosrc else None)
+        if record["caps_off"]:
             now = kernel.if_caps(self.parent)
-            kernel.if_set_caps(self.parent, now | Cap(facts["caps_off"]))
-        if facts["set_up"] and flags & Iff.UP:
+            kernel.if_set_caps(self.parent, now | Cap(record["caps_off"]))
+        if record["set_up"] and flags & Iff.UP:
             users = kernel.if_users(self.parent)
             if hooks or users:
-                work.tools.log.info("%s: in use (%s), left up", self.parent,
+                context.host.log.info("%s: in use (%s), left up", self.parent,
                                     ", ".join(users) or "netgraph")
             else:
-                kernel.if_set_flags(self.parent, clear=Iff.UP)
+                kernel.if_set_flags(self.parent, off=Iff.UP)
 
 
 @dataclass(frozen=True)
-class HostOnlyBridge(SharedBridge):
+class HostBridgeStep(SharedBridgeStep):
     """A bridge without a parent: one eiface stays on the host, with addresses."""
 
     kind: ClassVar[str] = "hostbridge"
@@ -273,48 +326,47 @@ class HostOnlyBridge(SharedBridge):
     def describe_undo(self) -> str:
         return f"host-only bridge {self._node} and interface {self.name}, if nobody uses them"
 
-    def make(self, work: Work) -> None:
-        kernel = work.kernel
+    def make(self, context: StepContext) -> None:
+        kernel = context.kernel
         for path in (f"{self._node}:", f"{self.name}:"):
             with contextlib.suppress(FileNotFoundError):
                 kernel.ng_node(path)
                 raise VimageError("name_taken", name=path[:-1])
-        with contextlib.suppress(OSError):
-            kernel.if_get(self.name)
+        if interface_at(kernel, self.name) is not None:
             raise VimageError("name_taken", name=self.name)
-        facts: Facts = {}
-        work.write_shared(self.key, facts)
+        record: JsonObject = {}
+        context.write_shared(self.key, record)
         # Until it is named the bridge hangs on our socket node and goes when we go.
         kernel.ng_mkpeer(".:", "bridge", self._hook, "link1")
         kernel.ng_name(f".:{self._hook}", self._node)
         kernel.ng_mkpeer(f"{self._node}:", "eiface", "link0", "ether")
         kernel.ng_rmhook(".:", self._hook)
         eiface = kernel.ng_node(f"{self._node}:link0")
-        facts = {"node": kernel.ng_node(f"{self._node}:").id, "eiface": eiface.id}
+        record = {"node": kernel.ng_node(f"{self._node}:").id, "eiface": eiface.id}
         kernel.ng_name(by_id(eiface.id), self.name)
         kernel.if_rename(eiface.name, self.name)
         kernel.ng_eiface_set_mac(by_id(eiface.id), self.mac)
-        vnet = kernel.vnet(0)
+        vnet = kernel.host_vnet()
         try:
             for address in self.addresses:
                 vnet.add_address(self.name, address)
             vnet.set_up(self.name)
         finally:
             vnet.close()
-        work.write_shared(self.key, facts)
+        context.write_shared(self.key, record)
 
-    async def take_down(self, work: Work, facts: Facts) -> bool:
-        kernel = work.kernel
-        node = node_at(kernel, by_id(facts["node"]) if "node" in facts else f"{self._node}:",
+    async def take_down(self, context: StepContext, record: JsonObject) -> bool:
+        kernel = context.kernel
+        node = node_at(kernel, by_id(record["node"]) if "node" in record else f"{self._node}:",
                        "bridge")
-        eiface = (node_at(kernel, by_id(facts["eiface"]), "eiface") if "eiface" in facts
+        eiface = (node_at(kernel, by_id(record["eiface"]), "eiface") if "eiface" in record
                   else node_at(kernel, f"{self._node}:link0", "eiface"))
         if node is not None and node.hooks > (1 if eiface is not None else 0):
             others = [hook for hook in kernel.ng_hooks(by_id(node.id))
                       if (eiface is None or hook.peer.id != eiface.id)
                       and hook.peer.type != "socket"]
             if others:
-                work.tools.log.info("%s: others use it, it stays", self._node)
+                context.host.log.info("%s: others use it, it stays", self._node)
                 return False
         if eiface is not None:
             kernel.ng_shutdown(by_id(eiface.id))
@@ -326,30 +378,39 @@ class HostOnlyBridge(SharedBridge):
         return True
 
 
-def reconnect(tools: Tools) -> list[str]:
+def shared_bridges(host: Host) -> dict[str, tuple[BridgeStep, JsonObject]]:
+    """The bridges of parents that this service made: key to step and record."""
+    return {key: (BridgeStep(key.removeprefix("bridge.")), record)
+            for key, record in host.journal.shared.items()
+            if "driver" in record and "node" in record and not record["foreign"]}
+
+
+def bridge_nodes(host: Host) -> dict[int, str]:
+    """The nodes of all shared bridges, and the key of each."""
+    return {record["node"]: key for key, record in host.journal.shared.items()
+            if key.startswith("bridge.") and "node" in record}
+
+
+def reconnect(host: Host) -> tuple[list[str], bool]:
     """Look at the parents of all bridges; join those that have come back.
 
-    Returns a line for the log for each parent that has gone or has come back.
+    Returns a line for the log for each parent that has gone or has come back, and whether all
+    could be done.  Raises OSError when a parent cannot be looked at.
     """
-    lines = []
-    for key, facts in list(tools.journal.shared.items()):
-        if "driver" not in facts or "node" not in facts or facts["foreign"]:
-            continue
-        parent = key.removeprefix("bridge.")
-        bridge = Bridge(parent)
+    lines, done = [], True
+    for key, (bridge, record) in shared_bridges(host).items():
+        if node_at(host.kernel, by_id(record["node"]), "bridge") is None:
+            continue  # nothing can be joined to it; the watch tells who used it
         try:
-            tools.kernel.if_get(parent)
-        except OSError:
-            if not facts.get("lost"):
-                tools.journal.write_shared(key, {**facts, "lost": True})
-                lines.append(f"{parent}: has gone; its bridge waits for it")
-            continue
-        if facts.get("lost"):
-            try:
-                bridge.join(tools.kernel, by_id(facts["node"]))
-            except OSError as error:
-                lines.append(f"{parent}: is back, but cannot be joined: {error.strerror}")
-                continue
-            tools.journal.write_shared(key, {k: v for k, v in facts.items() if k != "lost"})
-            lines.append(f"{parent}: is back on its bridge")
-    return lines
+            if interface_at(host.kernel, bridge.parent) is None:
+                if not record.get("lost"):
+                    lines.append(f"{bridge.parent}: has gone; its bridge waits for it")
+                    host.journal.write_shared(key, {**record, "lost": True})
+            elif record.get("lost") or not bridge.joined(host.kernel, record["node"]):
+                bridge.join(host, record)
+                lines.append(f"{bridge.parent}: is back on its bridge")
+        except (OSError, VimageError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            lines.append(f"{bridge.parent}: its bridge cannot be looked after: {why}")
+            done = False
+    return lines, done

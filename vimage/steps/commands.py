@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
+from vimage.journal import UNDOING
 from vimage.kernel import ProcessId
 from vimage.messages import VimageError
-from vimage.steps import Rank, Step
-from vimage.steps.work import Work, finished
+from vimage.steps.context import StepContext, finished
+from vimage.steps.jails import jail_lives
+from vimage.steps.step import Rank, Step
 
 SHELL = ("/bin/sh", "-c")
 SERVICE = "/usr/sbin/service"
@@ -24,9 +27,25 @@ _UNDO_RANK = {
     "": Rank.NOTHING,
 }
 
+#: Seconds between two health commands of a vimage that is not ready yet.
+HEALTH_PAUSE = 1.0
+
+
+async def undo_by_command(context: StepContext, argv: tuple[str, ...], what: str,
+                          timeout: float) -> None:
+    """Run a command of the jail that undoes something, once: one that an earlier process has
+    begun does not run again."""
+    if context.entry.state == UNDOING:
+        context.host.log.warning("%s: %s was begun earlier, it is not run again",
+                                 context.name, what)
+    elif jail_lives(context):
+        context.entry.state = UNDOING
+        context.save()
+        await context.run_in_jail(argv, what, timeout)
+
 
 @dataclass(frozen=True)
-class Hook(Step):
+class HookStep(Step):
     """Commands of jail(8)'s moments, on the host, and those of the counterpart at stop.
 
     The counterpart runs once the first was begun, also when it failed: what it prepared
@@ -34,12 +53,17 @@ class Hook(Step):
     """
 
     kind: ClassVar[str] = "hook"
+    undo_runs_commands: ClassVar[bool] = True
     moment: str  # exec_prepare
     commands: tuple[str, ...]
     undo_moment: str  # exec_release
     undo_commands: tuple[str, ...]
     start_timeout: float
     stop_timeout: float
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.moment
 
     @property
     def rank(self) -> Rank:
@@ -51,24 +75,35 @@ class Hook(Step):
     def describe_undo(self) -> str:
         return "; ".join(f"{self.undo_moment}: {command}" for command in self.undo_commands)
 
-    async def do(self, work: Work) -> None:
-        work.intend()
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
         for command in self.commands:
-            await work.run_on_host((*SHELL, command), self.moment, self.start_timeout,
-                                   environment=_names(work))
+            await context.run_on_host((*SHELL, command), self.moment, self.start_timeout,
+                                      environment=_names(context))
 
-    async def undo(self, work: Work) -> None:
-        for command in self.undo_commands:
-            await work.run_on_host((*SHELL, command), self.undo_moment, self.stop_timeout,
-                                   environment=_names(work))
+    async def undo(self, context: StepContext) -> None:
+        """Every command runs, once, also after one that failed."""
+        first = int(context.results.get("undone", 0))  # an earlier process has begun so many
+        failed: VimageError | None = None
+        for number, command in enumerate(self.undo_commands[first:], first + 1):
+            context.note(undone=number)
+            context.save()
+            try:
+                await context.run_on_host((*SHELL, command), self.undo_moment, self.stop_timeout,
+                                          environment=_names(context))
+            except VimageError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 @dataclass(frozen=True)
-class Boot(Step):
+class BootStep(Step):
     """The boot command, in the jail; ``exec_stop`` takes it down."""
 
     kind: ClassVar[str] = "boot"
     order: ClassVar[Rank] = Rank.EXEC_STOP
+    undo_runs_commands: ClassVar[bool] = True
     exec_start: str
     exec_stop: str
     start_timeout: float
@@ -80,42 +115,56 @@ class Boot(Step):
     def describe_undo(self) -> str:
         return f"in the jail: {self.exec_stop}" if self.exec_stop else ""
 
-    async def do(self, work: Work) -> None:
-        work.intend()
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
         if self.exec_start:
-            await work.run_in_jail((*SHELL, self.exec_start), "exec_start", self.start_timeout)
+            await context.run_in_jail((*SHELL, self.exec_start), "exec_start",
+                                      self.start_timeout)
 
-    async def undo(self, work: Work) -> None:
-        if self.exec_stop and jail_lives(work):
-            await work.run_in_jail((*SHELL, self.exec_stop), "exec_stop", self.stop_timeout)
+    async def undo(self, context: StepContext) -> None:
+        if self.exec_stop:
+            await undo_by_command(context, (*SHELL, self.exec_stop), "exec_stop",
+                                  self.stop_timeout)
 
 
 @dataclass(frozen=True)
-class AfterStart(Step):
+class AfterStartStep(Step):
     """One ``exec_afterstart`` command, in the jail."""
 
     kind: ClassVar[str] = "afterstart"
     order: ClassVar[Rank] = Rank.NOTHING
     command: str
     start_timeout: float
+    number: int = 0
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, str(self.number)
 
     def describe(self) -> str:
         return f"in the jail: {self.command}"
 
-    async def do(self, work: Work) -> None:
-        work.intend()
-        await work.run_in_jail((*SHELL, self.command), "exec_afterstart", self.start_timeout)
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
+        await context.run_in_jail((*SHELL, self.command), "exec_afterstart", self.start_timeout)
 
 
 @dataclass(frozen=True)
-class Service(Step):
+class RcServiceStep(Step):
     """One rc.d script of the jail: ``onestart``, and ``onestop`` on the way down."""
 
     kind: ClassVar[str] = "service"
     order: ClassVar[Rank] = Rank.SERVICE
+    undo_runs_commands: ClassVar[bool] = True
+    amendable: ClassVar[bool] = True
+    live: ClassVar[bool] = True
     service: str
     start_timeout: float
     stop_timeout: float
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.service
 
     def describe(self) -> str:
         return f"in the jail: service {self.service} onestart"
@@ -123,19 +172,21 @@ class Service(Step):
     def describe_undo(self) -> str:
         return f"in the jail: service {self.service} onestop"
 
-    async def do(self, work: Work) -> None:
-        work.intend()
-        await work.run_in_jail((SERVICE, self.service, "onestart"),
-                               f"service {self.service}", self.start_timeout)
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
+        await context.run_in_jail((SERVICE, self.service, "onestart"),
+                                  f"service {self.service}", self.start_timeout)
 
-    async def undo(self, work: Work) -> None:
-        if jail_lives(work):
-            await work.run_in_jail((SERVICE, self.service, "onestop"),
-                                   f"service {self.service} onestop", self.stop_timeout)
+    async def undo(self, context: StepContext) -> None:
+        await undo_by_command(context, (SERVICE, self.service, "onestop"),
+                              f"service {self.service} onestop", self.stop_timeout)
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Only its timeouts can differ."""
 
 
 @dataclass(frozen=True)
-class Program(Step):
+class CommandStep(Step):
     """``command``: a program of the jail that is kept running; TERM, then KILL."""
 
     kind: ClassVar[str] = "command"
@@ -149,35 +200,38 @@ class Program(Step):
     def describe_undo(self) -> str:
         return f"TERM, then KILL: {self.argv[0]}"
 
-    async def do(self, work: Work) -> None:
-        work.intend()
+    def process(self, results: Mapping[str, Any]) -> ProcessId | None:
+        return ProcessId(results["pid"], results["start"]) if "pid" in results else None
+
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
         try:
-            process = await work.start_in_jail(self.argv)
+            process = await context.start_in_jail(self.argv)
         except OSError as error:
             raise VimageError("command_not_started", what="command", command=self.argv[0],
                               why=error.strerror) from error
-        work.tools.started[work.name] = process
-        work.note(pid=process.id.pid, start=process.id.start)
+        context.host.started[context.name] = process
+        context.note(pid=process.id.pid, start=process.id.start)
 
-    async def undo(self, work: Work) -> None:
-        process = work.tools.started.pop(work.name, None)
-        if "pid" not in work.facts:
+    async def undo(self, context: StepContext) -> None:
+        process = context.host.started.pop(context.name, None)
+        known = self.process(context.results)
+        if known is None:
             return  # it ends with the other processes of the jail
-        known = ProcessId(work.facts["pid"], work.facts["start"])
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
-                work.kernel.process_signal(known, number)
+                context.kernel.process_signal(known, number)
             except ProcessLookupError:
                 return
             if process is not None:
                 if await finished(process, self.stop_timeout) is not None:
                     return
             else:
-                await _gone(work, known, self.stop_timeout)
+                await _gone(context, known, self.stop_timeout)
 
 
 @dataclass(frozen=True)
-class Healthy(Step):
+class HealthyStep(Step):
     """The health command has to succeed before the vimage is ready."""
 
     kind: ClassVar[str] = "healthy"
@@ -188,47 +242,38 @@ class Healthy(Step):
     def describe(self) -> str:
         return f"in the jail, until it succeeds: {self.command}"
 
-    async def do(self, work: Work) -> None:
-        work.intend()
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
         why = "it did not end"
         try:
             async with asyncio.timeout(self.start_timeout):
                 while True:
                     try:
-                        await work.run_in_jail((*SHELL, self.command), "health",
-                                               self.health_timeout)
+                        await context.run_in_jail((*SHELL, self.command), "health",
+                                                  self.health_timeout)
                         return
                     except VimageError as error:
                         why = str(error)
-                    await asyncio.sleep(1.0)
+                    await asyncio.sleep(HEALTH_PAUSE)
         except TimeoutError as error:
             raise VimageError("not_healthy", seconds=f"{self.start_timeout:g}",
                               why=why) from error
 
 
-async def _gone(work: Work, process: ProcessId, timeout: float) -> None:
+async def _gone(context: StepContext, process: ProcessId, timeout: float) -> None:
     """Wait for the end of a process that an earlier vimage process started."""
     pause = 0.01
     with contextlib.suppress(TimeoutError, ProcessLookupError):
         async with asyncio.timeout(timeout):
-            while work.kernel.process(process.pid) == process:
+            while context.kernel.process(process.pid) == process:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 0.25)
 
 
-def jail_lives(work: Work) -> bool:
-    """Whether the vimage's jail is there to run a command in."""
-    try:
-        jail = work.kernel.jail_get(work.jid)
-    except FileNotFoundError:
-        return False
-    return not jail.dying and jail.name == work.name
-
-
-def _names(work: Work) -> dict[str, str]:
+def _names(context: StepContext) -> dict[str, str]:
     """What a hook on the host may want to know."""
-    names = {"VIMAGE_NAME": work.name, "JNAME": work.name,
-             "VIMAGE_ROOTDIR": str(work.record.configuration.get("rootdir", ""))}
-    if work.jid:
-        names["JID"] = str(work.jid)
+    names = {"VIMAGE_NAME": context.name, "JNAME": context.name,
+             "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
+    if context.record.jid is not None:
+        names["JID"] = str(context.record.jid)
     return names

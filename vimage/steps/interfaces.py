@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
-from vimage.journal import BEGUN, Facts
-from vimage.kernel import Iff, Interface, Kernel, NgNode
+from vimage.journal import BEGUN, JsonObject
+from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
-from vimage.steps import Rank, Step
-from vimage.steps.bridges import bridge_key, by_id, node_at
-from vimage.steps.work import Work
+from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
+from vimage.steps.context import StepContext
+from vimage.steps.jails import jail_lives
+from vimage.steps.step import Rank, Step
 
 #: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
 EIFACE_MTU = 1500
@@ -26,11 +28,15 @@ DEVD_WITHIN = 5.0
 #: Seconds that the kernel may take from forgetting a jail to having its interfaces back.
 DESTROYED_WITHIN = 5.0
 
+#: The name of an eiface node or interface that has not got its own yet.
 _FRESH = re.compile(r"ngeth\d+")
+
+#: What says that an interface, or an address of it, is not there (if_ioctl, in_control).
+_ABSENT = frozenset({errno.ENXIO, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True)
-class Eiface(Step):
+class EifaceStep(Step):
     """``ngN_NAME``: an ng_eiface(4) on a link of a bridge.  Known by its node id.
 
     Before that is known, by the link of the bridge on which it was to be made.
@@ -38,11 +44,24 @@ class Eiface(Step):
 
     kind: ClassVar[str] = "eiface"
     order: ClassVar[Rank] = Rank.EIFACE
+    live: ClassVar[bool] = True
     name: str
     parent: str
     host_only: bool
     mac: str | None  # None: the kernel's
     mac_of_parent: bool
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.name
+
+    @property
+    def makes(self) -> str:
+        return self.name
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return (self.name,)
 
     def describe(self) -> str:
         mac = f"the MAC of {self.parent}" if self.mac_of_parent else (
@@ -52,15 +71,20 @@ class Eiface(Step):
     def describe_undo(self) -> str:
         return f"shut down node {self.name}; its interface goes with it"
 
-    async def do(self, work: Work) -> None:
-        kernel = work.kernel
-        node = self._make(work)
+    def nodes(self, results: Mapping[str, Any]) -> Mapping[int, str]:
+        return {results["node"]: self.name} if "node" in results else {}
+
+    async def do(self, context: StepContext) -> None:
+        kernel = context.kernel
+        node = self._make(context)
         path = by_id(node.id)
-        work.note(node=node.id, driver=node.name)
+        context.note(node=node.id, driver=node.name)
         try:
             kernel.ng_name(path, self.name)
             kernel.if_rename(node.name, self.name)
         except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EEXIST):
+                raise
             raise VimageError("name_taken", name=self.name) from error
         mac = kernel.if_get(self.parent).mac if self.mac_of_parent else self.mac
         if mac:
@@ -69,80 +93,111 @@ class Eiface(Step):
         if mtu != EIFACE_MTU:
             kernel.if_set_mtu(self.name, mtu)
 
-    def foresee(self, work: Work) -> bool:
+    def record_ahead(self, context: StepContext) -> bool:
         key = bridge_key(self.parent)
-        node = (work.shared(key) or {}).get("node")
+        node = (context.shared(key) or {}).get("node")
         if node is None:
             return False
-        work.foresee(bridge=node, bridge_key=key, link=work.tools.holders.next_link(key))
+        context.record_ahead(bridge=node, bridge_key=key,
+                             link=context.host.references.next_link(key))
         return True
 
-    def _make(self, work: Work) -> NgNode:
-        if not work.intended:
-            if not self.foresee(work):
+    def _make(self, context: StepContext) -> NgNode:
+        if not context.recorded:
+            if not self.record_ahead(context):
                 raise VimageError("bridge_gone", parent=self.parent)
-            work.intend()
-        bridge = by_id(work.facts["bridge"])
+            context.record_intent()
+        bridge = by_id(context.results["bridge"])
         while True:
-            hook = f"link{work.facts['link']}"
+            hook = f"link{context.results['link']}"
             try:
-                work.kernel.ng_mkpeer(bridge, "eiface", hook, "ether")
+                context.kernel.ng_mkpeer(bridge, "eiface", hook, "ether")
             except FileExistsError:  # jng's, say
-                work.intend(link=work.tools.holders.next_link(bridge_key(self.parent)))
+                context.record_intent(
+                    link=context.host.references.next_link(bridge_key(self.parent)))
                 continue
-            return work.kernel.ng_node(bridge + hook)
+            return context.kernel.ng_node(bridge + hook)
 
-    async def undo(self, work: Work) -> None:
+    async def undo(self, context: StepContext) -> None:
         """Where somebody else removes the jail, the kernel moves its interfaces back to the
         host.  An interface whose node is shut down meanwhile it frees while it is in use (a
         panic on 13.2: ``if_detach`` does not find it, ``vnet_if_return`` has it).  So either the
         VNET is held, or the interface has to have come back.
         """
-        node = self.find(work.kernel, work.facts)
+        node = self.find(context.kernel, context.results)
         if node is None:
             return
         path = by_id(node.id)
-        if not await work.holds():
-            name = work.kernel.ng_eiface_ifname(path)
-            if await _back_on_host(lambda: self._on_host(work, name), DESTROYED_WITHIN) is None:
+        if not await context.held():
+            name = context.kernel.ng_eiface_ifname(path)
+            if await _back_on_host(lambda: self._on_host(context, name), DESTROYED_WITHIN) is None:
                 raise VimageError("interface_moving", name=self.name)
-        await work.apart(work.kernel.ng_shutdown, path)
+        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            await context.sleeping(context.kernel.ng_shutdown, path)
 
     @staticmethod
-    def _on_host(work: Work, name: str) -> Interface | None:
-        with contextlib.suppress(OSError):
-            found = work.kernel.if_get(name)
-            if found.driver == work.facts.get("driver", found.driver):
-                return found
+    def _on_host(context: StepContext, name: str) -> Interface | None:
+        found = interface_at(context.kernel, name)
+        if found is not None and found.driver == context.results.get("driver", found.driver):
+            return found
         return None
 
-    def find(self, kernel: Kernel, facts: Facts) -> NgNode | None:
+    def find(self, kernel: Kernel, results: JsonObject) -> NgNode | None:
         """Our node, if it is there."""
-        if "node" in facts:
-            return node_at(kernel, by_id(facts["node"]), "eiface")
-        node = node_at(kernel, f"{by_id(facts['bridge'])}link{facts['link']}", "eiface")
+        if "node" in results:
+            return node_at(kernel, by_id(results["node"]), "eiface")
+        if "bridge" not in results:
+            return None
+        node = node_at(kernel, f"{by_id(results['bridge'])}link{results['link']}", "eiface")
         if node is not None and (node.name == self.name or _FRESH.fullmatch(node.name)):
             return node
         return None
 
 
 @dataclass(frozen=True)
-class MoveIn(Step):
+class MoveStep(Step):
     """An eiface of ours into the jail's VNET.  It leaves with its node."""
 
     kind: ClassVar[str] = "move"
     order: ClassVar[Rank] = Rank.NOTHING
+    live: ClassVar[bool] = True
     name: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.name
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return (self.name,)
 
     def describe(self) -> str:
         return f"move {self.name} into the jail"
 
-    async def do(self, work: Work) -> None:
-        await work.apart(work.kernel.if_vmove, self.name, work.jid)
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_ahead()
+        try:
+            await context.sleeping(context.kernel.if_vmove, self.name, context.jail)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not await self._inside(context):
+                raise
+
+    async def _inside(self, context: StepContext) -> bool:
+        """Whether an earlier process has moved it already."""
+        vnet = await context.entering(context.kernel.vnet, context.jail)
+        try:
+            return any(i.name == self.name for i in await context.entering(vnet.interfaces))
+        finally:
+            vnet.close()
+
+    def record_ahead(self, context: StepContext) -> bool:
+        context.record_ahead()
+        return True
 
 
 @dataclass(frozen=True)
-class Whole(Step):
+class WholeInterfaceStep(Step):
     """A whole interface of the host, in and back out.  Known by driver name and unit."""
 
     kind: ClassVar[str] = "vnet"
@@ -150,92 +205,107 @@ class Whole(Step):
     name: str
     stop_timeout: float
 
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.name
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def describe(self) -> str:
         return f"move {self.name} into the jail"
 
     def describe_undo(self) -> str:
         return f"move {self.name} back to the host, service netif start {self.name}"
 
-    async def do(self, work: Work) -> None:
-        now = work.kernel.if_get(self.name)
-        work.intend(driver=now.driver, mac=now.mac, mtu=now.mtu, flags=int(now.flags),
-                    caps=int(work.kernel.if_caps(self.name)))
-        await work.apart(work.kernel.if_vmove, self.name, work.jid)
+    async def do(self, context: StepContext) -> None:
+        now = context.kernel.if_get(self.name)
+        context.record_intent(driver=now.driver, mac=now.mac, mtu=now.mtu, flags=int(now.flags),
+                              caps=int(context.kernel.if_caps(self.name)))
+        await context.sleeping(context.kernel.if_vmove, self.name, context.jail)
 
-    async def undo(self, work: Work) -> None:
-        if "driver" not in work.facts:
+    async def undo(self, context: StepContext) -> None:
+        if "driver" not in context.results:
             return
-        kernel = work.kernel
-        driver = work.facts["driver"]
+        kernel = context.kernel
+        driver = context.results["driver"]
         try:
-            in_jail = await self._bring_back(work, driver)
+            in_jail = await self._bring_back(context, driver)
             found = await _back_on_host(lambda: _by_driver(kernel.if_list(), driver),
                                         0.0 if in_jail else DESTROYED_WITHIN)
             if found is None:
-                work.tools.log.warning("%s: %s (%s) has gone", work.name, self.name, driver)
+                context.host.log.warning("%s: %s (%s) has gone", context.name, self.name, driver)
                 return
-            untouched = (work.entry.state == BEGUN and found.name == self.name
-                         and found.flags & Iff.UP == Iff(work.facts["flags"]) & Iff.UP)
+            untouched = (context.entry.state == BEGUN and found.name == self.name
+                         and found.flags & Iff.UP == Iff(context.results["flags"]) & Iff.UP)
             if found.name != self.name:
                 _rename(kernel, found, self.name)
-            self._restore(kernel, work.facts)
+            self._restore(kernel, context.results)
             if not untouched:
-                await work.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
-                                       f"service netif start {self.name}", self.stop_timeout)
+                await context.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
+                                          f"service netif start {self.name}", self.stop_timeout)
         finally:
-            await self._consumed(work)
+            await self._consumed(context)
 
-    def _marker(self, work: Work) -> str:
-        return f"{work.tools.journal.directory}/returning/{self.name}"
+    def _marker(self, context: StepContext) -> str:
+        return f"{context.host.journal.directory}/returning/{self.name}"
 
-    async def _consumed(self, work: Work) -> None:
+    async def _consumed(self, context: StepContext) -> None:
         """Give devd(8) time to take the marker; then it must not stay: it would hide the
         next arrival of the interface."""
-        marker, waited = self._marker(work), 0.0
-        while os.path.exists(marker) and waited < DEVD_WITHIN and _devd_runs(work.kernel):
+        marker, waited = self._marker(context), 0.0
+        while os.path.exists(marker) and waited < DEVD_WITHIN and _devd_runs(context.kernel):
             await asyncio.sleep(0.05)
             waited += 0.05
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(marker)
 
-    async def _bring_back(self, work: Work, driver: str) -> bool:
+    async def _bring_back(self, context: StepContext, driver: str) -> bool:
         """Out of the jail, whatever its root has called it.  False: the jail has gone."""
-        if not await work.holds():
+        if not await context.held():
             return False
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+        vnet = await context.entering(context.kernel.vnet, context.jail)
         try:
-            inside = _by_driver(await work.visit(vnet.interfaces), driver)
+            inside = _by_driver(await context.entering(vnet.interfaces), driver)
             if inside is None:
                 return True
             if inside.name != self.name:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(FileExistsError):  # then the host gives it its name back
                     vnet.rename(inside.name, self.name)
                     inside = _by_driver(vnet.interfaces(), driver) or inside
         finally:
             vnet.close()
         # devd(8) is to leave the configuring to us: its rule consumes this file.
-        with contextlib.suppress(OSError), open(self._marker(work), "x", encoding="ascii"):
-            pass
+        with contextlib.suppress(OSError), open(self._marker(context), "x", encoding="ascii"):
+            pass  # without it devd(8) configures the interface a moment before we do
         try:
-            await work.apart(work.kernel.if_reclaim, inside.name, work.jid)
+            await context.sleeping(context.kernel.if_reclaim, inside.name, context.jail)
         except OSError as error:
             raise VimageError("not_returned", interface=self.name, inside=inside.name,
                               why=error.strerror) from error
         return True
 
-    def _restore(self, kernel: Kernel, facts: Facts) -> None:
+    def _restore(self, kernel: Kernel, results: JsonObject) -> None:
         """MAC, MTU, capabilities and flags as they were."""
         now = kernel.if_get(self.name)
-        if facts["mac"] and now.mac != facts["mac"]:
-            kernel.if_set_mac(self.name, facts["mac"])
-        if now.mtu != facts["mtu"]:
-            kernel.if_set_mtu(self.name, facts["mtu"])
+        if results["mac"] and now.mac != results["mac"]:
+            kernel.if_set_mac(self.name, results["mac"])
+        if now.mtu != results["mtu"]:
+            kernel.if_set_mtu(self.name, results["mtu"])
         caps = kernel.if_caps(self.name)
-        if int(caps) != facts["caps"]:
-            with contextlib.suppress(OSError):
-                kernel.if_set_caps(self.name, type(caps)(facts["caps"]))
-        wanted = Iff(facts["flags"]) & Iff.UP
-        kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP.without(wanted))
+        if int(caps) != results["caps"]:
+            _set_caps(kernel, self.name, type(caps)(results["caps"]))
+        wanted = Iff(results["flags"]) & Iff.UP
+        kernel.if_set_flags(self.name, on=wanted, off=Iff.UP.without(wanted))
+
+
+def _set_caps(kernel: Kernel, name: str, caps: Cap) -> None:
+    try:
+        kernel.if_set_caps(name, caps)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # the hardware lacks one by now
+            raise
 
 
 def _devd_runs(kernel: Kernel) -> bool:
@@ -243,7 +313,7 @@ def _devd_runs(kernel: Kernel) -> bool:
         with open(kernel.path("/var/run/devd.pid"), encoding="ascii") as file:
             kernel.process(int(file.read()))
     except (OSError, ValueError):
-        return False
+        return False  # nobody is waited for in vain
     return True
 
 
@@ -280,7 +350,7 @@ def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Addresses(Step):
+class AddressesStep(Step):
     """Addresses and default routes that the host sets inside; lo0 comes up too.
 
     They go with the VNET.
@@ -288,57 +358,83 @@ class Addresses(Step):
 
     kind: ClassVar[str] = "addresses"
     order: ClassVar[Rank] = Rank.NOTHING
+    amendable: ClassVar[bool] = True
+    live: ClassVar[bool] = True
     addresses: tuple[str, ...]  # "ng0_vj1 192.0.2.2/24"
     routers: tuple[str, ...]
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(pair.split()[0] for pair in self.addresses))
 
     def describe(self) -> str:
         return "inside: lo0 up" + "".join(f", {pair}" for pair in self.addresses) + "".join(
             f", default route {router}" for router in self.routers)
 
-    async def do(self, work: Work) -> None:
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_ahead()
+        vnet = await context.entering(context.kernel.vnet, context.jail)
         try:
             vnet.add_address("lo0", "127.0.0.1/8")
             vnet.set_up("lo0")
-            for name in dict.fromkeys(pair.split()[0] for pair in self.addresses):
-                vnet.set_up(name)
-            for pair in self.addresses:
-                name, address = pair.split()
-                _set(f"{name} {address}", vnet.add_address, name, address)
+            self._add(vnet, self.addresses)
             for router in self.routers:
-                _set(f"default route {router}", vnet.add_default_route, router)
+                _set(f"default route {router}", self._route, vnet, router)
         finally:
             vnet.close()
 
+    def record_ahead(self, context: StepContext) -> bool:
+        context.record_ahead()
+        return True
 
-@dataclass(frozen=True)
-class Readdress(Step):
-    """Other addresses on an interface that stays."""
-
-    kind: ClassVar[str] = "readdress"
-    order: ClassVar[Rank] = Rank.NOTHING
-    name: str
-    removed: tuple[str, ...]
-    added: tuple[str, ...]
-
-    def describe(self) -> str:
-        return "inside: " + ", ".join((*(f"{self.name} without {a}" for a in self.removed),
-                                       *(f"{self.name} {a}" for a in self.added)))
-
-    async def do(self, work: Work) -> None:
-        vnet = await work.visit(work.kernel.vnet, work.jid)
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Addresses of ``before`` that are not wanted any more go; all that are wanted are
+        set, since an interface may be a new one.  The routes stay."""
+        vnet = await context.entering(context.kernel.vnet, context.jail)
         try:
-            vnet.set_up(self.name)
-            for address in self.removed:
-                with contextlib.suppress(OSError):  # somebody inside was faster
-                    vnet.remove_address(self.name, address)
-            for address in self.added:
-                _set(f"{self.name} {address}", vnet.add_address, self.name, address)
+            for pair in before.addresses:
+                if pair not in self.addresses:
+                    self._remove(vnet, *pair.split())
+            self._add(vnet, self.addresses)
+            for router in self.routers:
+                _set(f"default route {router}", self._route, vnet, router)
         finally:
             vnet.close()
 
+    async def undo(self, context: StepContext) -> None:
+        """Of a vimage that runs on.  Else they have gone with the VNET."""
+        if not jail_lives(context):
+            return
+        vnet = await context.entering(context.kernel.vnet, context.jail)
+        try:
+            for pair in self.addresses:
+                self._remove(vnet, *pair.split())
+        finally:
+            vnet.close()
 
-def _set(what: str, act: Callable[..., None], *arguments: str) -> None:
+    @staticmethod
+    def _route(vnet: Vnet, router: str) -> None:
+        with contextlib.suppress(FileExistsError):  # it is there by this router
+            vnet.add_default_route(router)
+
+    def _add(self, vnet: Vnet, pairs: tuple[str, ...]) -> None:
+        for name in self.uses:
+            vnet.set_up(name)
+        for pair in pairs:
+            name, address = pair.split()
+            _set(pair, vnet.add_address, name, address)
+
+    @staticmethod
+    def _remove(vnet: Vnet, name: str, address: str) -> None:
+        try:
+            vnet.remove_address(name, address)
+        except OSError as error:
+            if error.errno not in _ABSENT:  # it went with its interface, or by a hand inside
+                raise
+
+
+def _set(what: str, act: Callable[..., None], *arguments: Any) -> None:
     try:
         act(*arguments)
     except OSError as error:

@@ -6,19 +6,24 @@ import asyncio
 import errno
 import signal
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from vimage.kernel import Jail as KernelJail
+from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
-from vimage.steps import Rank, Step
-from vimage.steps.commands import jail_lives
-from vimage.steps.work import FREED_WITHIN, Work
+from vimage.steps.context import FREED_WITHIN, Host, StepContext
+from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
 
+#: Seconds that the processes of a jail may take to end after KILL.
+KILLED_WITHIN = 5.0
+
+#: Seconds that they may take after TERM where no vimage_NAME_stop_timeout is known.
+TERM_WITHIN = 30.0
+
 
 @dataclass(frozen=True)
-class Jail(Step):
+class JailStep(Step):
     """The jail itself: VNET, persistent.  Known by jid, name and path."""
 
     kind: ClassVar[str] = "jail"
@@ -34,69 +39,85 @@ class Jail(Step):
     def describe_undo(self) -> str:
         return f"remove jail {self.name}, wait until it is freed"
 
-    async def do(self, work: Work) -> None:
-        if not work.intended:
-            work.intend()
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_intent()
         try:
-            jid = await work.apart(work.kernel.jail_create, {
+            jail = await context.sleeping(context.kernel.jail_create, {
                 "name": self.name, "path": self.path,
                 "host.hostname": self.hostname, "vnet": "new", "persist": True,
                 **self.parameters})
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-            work.forget()  # it is not ours
+            context.forget()  # it is not ours
             raise VimageError("jail_exists", name=self.name) from error
-        work.note(jid=jid)
+        context.note(jid=jail)
 
-    def foresee(self, work: Work) -> bool:
-        work.foresee()
+    def record_ahead(self, context: StepContext) -> bool:
+        context.record_ahead()
         return True
 
-    async def undo(self, work: Work) -> None:
-        work.release()
-        jail = self._find(work)
+    async def undo(self, context: StepContext) -> None:
+        context.release()
+        jail = self._find(context)
         if jail is None:
             return
         if not jail.dying:
-            await work.apart(work.kernel.jail_remove, jail.jid)
-        await freed(work, jail.jid)
+            try:
+                await context.sleeping(context.kernel.jail_remove, jail.jid)
+            except FileNotFoundError:
+                return  # somebody else was faster
+        await freed(context, jail.jid)
 
-    def _find(self, work: Work) -> KernelJail | None:
+    def _find(self, context: StepContext) -> JailInfo | None:
         """Our jail, also when only the intent to make it is known."""
         try:
-            jail = work.kernel.jail_get(work.facts.get("jid", self.name))
+            jail = context.kernel.jail_get(context.record.jid or self.name)
         except FileNotFoundError:
             return None
         return jail if jail.name == self.name else None
 
-async def freed(work: Work, jid: int) -> None:
+
+async def freed(context: StepContext, jail: JailId) -> None:
     """Wait until the kernel has freed the jail: only then are its interfaces and root free.
 
-    Raises VimageError("jail_dying").
+    Raises VimageError("jail_dying"), OSError.
     """
     pause, waited = 0.005, 0.0
     while waited < FREED_WITHIN:
         try:
-            if work.kernel.jail_get(jid).name != work.name:
+            if context.kernel.jail_get(jail).name != context.name:
                 return
         except FileNotFoundError:
             return
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-    raise VimageError("jail_dying", name=work.name, jid=jid, seconds=f"{FREED_WITHIN:g}")
+    raise VimageError("jail_dying", name=context.name, jid=jail, seconds=f"{FREED_WITHIN:g}")
+
+
+def jail_lives(context: StepContext) -> bool:
+    """Whether the vimage's jail is there to run a command in.  Raises OSError when that
+    cannot be known."""
+    if context.record.jid is None:
+        return False
+    try:
+        jail = context.kernel.jail_get(context.jail)
+    except FileNotFoundError:
+        return False
+    return not jail.dying and jail.name == context.name
 
 
 @dataclass(frozen=True)
-class Occupants(Step):
+class JailProcessesStep(Step):
     """Whatever will run in the jail.  At stop: TERM, then KILL, then its connections dropped.
 
     A TCP connection that its peer holds would keep the jail dying for ten minutes.
     """
 
     kind: ClassVar[str] = "occupants"
-    order: ClassVar[Rank] = Rank.OCCUPANTS
+    order: ClassVar[Rank] = Rank.PROCESSES
     stop_timeout: float
 
     def describe(self) -> str:
@@ -105,46 +126,70 @@ class Occupants(Step):
     def describe_undo(self) -> str:
         return "end the processes of the jail (TERM, then KILL), drop its TCP connections"
 
-    def foresee(self, work: Work) -> bool:
-        work.foresee()
+    def record_ahead(self, context: StepContext) -> bool:
+        context.record_ahead()
         return True
 
-    async def do(self, work: Work) -> None:
-        if not work.intended:
-            work.foresee()
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_ahead()
 
-    async def undo(self, work: Work) -> None:
-        if not work.jid:
+    async def undo(self, context: StepContext) -> None:
+        if context.record.jid is None:
             return
         try:
-            if not await _cleared(work, signal.SIGTERM, self.stop_timeout):
-                await _cleared(work, signal.SIGKILL, 5.0)
+            await end_processes(context, context.jail, self.stop_timeout)
         except FileNotFoundError:  # removed behind our back
-            await freed(work, work.jid)
+            await freed(context, context.jail)
 
 
-async def _cleared(work: Work, number: int, timeout: float) -> bool:
-    """Signal every process of the jail; False when some are left after ``timeout`` seconds.
+async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
+    """TERM, then KILL; from then on the VNET is held: see ``EifaceStep.undo``.
 
-    From then on the VNET is held: see ``Eiface.undo``.
+    Those that are left even then get KILL again when the jail is removed.  Raises OSError.
+    """
+    hold = await _ended(context.host, jail, signal.SIGTERM, timeout) \
+        or await _ended(context.host, jail, signal.SIGKILL, KILLED_WITHIN)
+    if hold is None:
+        context.host.log.warning("%s: processes of jail %d did not end", context.name, jail)
+    else:
+        context.hold(hold)
+
+
+async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
+    """The same for a jail of which only that is known, because the host goes down."""
+    hold = await _ended(host, jail, signal.SIGTERM, TERM_WITHIN) \
+        or await _ended(host, jail, signal.SIGKILL, KILLED_WITHIN)
+    if hold is None:
+        host.log.warning("%s: processes of jail %d did not end", name, jail)
+    else:
+        hold.close()
+
+
+async def _ended(host: Host, jail: JailId, number: int, timeout: float) -> Hold | None:
+    """Signal every process of the jail; None when some are left after ``timeout`` seconds.
+
+    KILL is sent again to what was forked meanwhile.
     """
     pause, waited = 0.01, 0.0
-    hold = await work.visit(work.kernel.jail_clear, work.jid, number)
+    hold = await host.entering(host.kernel.jail_clear, jail, number)
     while hold is None and waited < timeout:
         await asyncio.sleep(pause)
         waited += pause
         pause = min(2 * pause, 0.5)
-        hold = await work.visit(work.kernel.jail_clear, work.jid, 0)
-    work.hold(hold)
-    return hold is not None
+        hold = await host.entering(host.kernel.jail_clear, jail,
+                                   number if number == signal.SIGKILL else 0)
+    return hold
 
 
 @dataclass(frozen=True)
-class Limits(Step):
+class LimitsStep(Step):
     """Resource rules (rctl(8)) and CPUs (cpuset(1)) of the jail."""
 
     kind: ClassVar[str] = "limits"
     order: ClassVar[Rank] = Rank.JAIL
+    amendable: ClassVar[bool] = True
+    live: ClassVar[bool] = True
     name: str
     rctl: tuple[str, ...]  # "vmemoryuse:deny=512m"
     cpus: str  # "0-3,6"
@@ -155,23 +200,43 @@ class Limits(Step):
     def describe_undo(self) -> str:
         return f"remove the resource rules of jail {self.name}" if self.rctl else ""
 
-    async def do(self, work: Work) -> None:
-        work.intend()
-        for rule in self.rctl:
-            work.kernel.rctl_add(f"jail:{self.name}:{rule}")
-        if self.cpus:
-            work.kernel.jail_cpus(work.jid, cpu_numbers(self.cpus))
+    async def do(self, context: StepContext) -> None:
+        if not context.recorded:
+            context.record_intent()
+        self._set(context)
 
-    async def undo(self, work: Work) -> None:
+    async def undo(self, context: StepContext) -> None:
         if self.rctl:
-            try:
-                work.kernel.rctl_remove(f"jail:{self.name}:")
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
-                    raise  # there are none, or the kernel keeps no account
-        if self.cpus and jail_lives(work):
-            every = range(int(work.kernel.sysctl("hw.ncpu")))
-            work.kernel.jail_cpus(work.jid, frozenset(every))
+            self._remove(context)
+        if self.cpus and jail_lives(context):
+            self._set_cpus(context, "")
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        if before.rctl:
+            self._remove(context)
+        if before.cpus and not self.cpus:
+            self._set_cpus(context, "")
+        self._set(context)
+
+    def _set(self, context: StepContext) -> None:
+        for rule in self.rctl:
+            context.kernel.rctl_add(f"jail:{self.name}:{rule}")
+        if self.cpus:
+            self._set_cpus(context, self.cpus)
+
+    def _remove(self, context: StepContext) -> None:
+        try:
+            context.kernel.rctl_remove(f"jail:{self.name}:")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
+                raise  # there are none, or the kernel keeps no account
+
+    @staticmethod
+    def _set_cpus(context: StepContext, cpus: str) -> None:
+        """Of "" all that the host has."""
+        numbers = cpu_numbers(cpus) if cpus else frozenset(
+            range(int(context.kernel.sysctl("hw.ncpu"))))
+        context.kernel.jail_cpus(context.jail, numbers)
 
 
 def cpu_numbers(text: str) -> frozenset[int]:
@@ -184,7 +249,7 @@ def cpu_numbers(text: str) -> frozenset[int]:
 
 
 @dataclass(frozen=True)
-class Securelevel(Step):
+class SecurelevelStep(Step):
     """The jail's securelevel, raised after its boot command."""
 
     kind: ClassVar[str] = "securelevel"
@@ -194,6 +259,6 @@ class Securelevel(Step):
     def describe(self) -> str:
         return f"securelevel={self.level}"
 
-    async def do(self, work: Work) -> None:
-        work.intend()
-        work.kernel.jail_update(work.jid, {"securelevel": self.level})
+    async def do(self, context: StepContext) -> None:
+        context.record_intent()
+        context.kernel.jail_update(context.jail, {"securelevel": self.level})

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from vimage.journal import Facts
+from vimage.journal import JsonObject
 from vimage.kernel import Kernel
-from vimage.kernel import Mount as KernelMount
+from vimage.kernel import MountInfo
 from vimage.messages import VimageError
-from vimage.steps import Rank, Step
-from vimage.steps.work import Work
+
+from vimage.steps.context import StepContext
+from vimage.steps.step import Rank, Step
 
 #: What the kernel mounts from options alone; any other type has a program, as mount(8) has.
 DIRECT = frozenset({"devfs", "fdescfs", "procfs", "linprocfs", "linsysfs", "nullfs", "unionfs",
@@ -27,9 +28,12 @@ DIRECT = frozenset({"devfs", "fdescfs", "procfs", "linprocfs", "linsysfs", "null
 
 Options = dict[str, str | None]
 
+#: What says that there is no such directory to be mounted on (open(2), O_NOFOLLOW).
+_NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
+
 
 @dataclass(frozen=True)
-class Mount(Step):
+class MountStep(Step):
     """One file system, mounted below the root of a vimage; shared by those who ask for it."""
 
     kind: ClassVar[str] = "mount"
@@ -41,6 +45,10 @@ class Mount(Step):
     options: Options = field(default_factory=dict)
     timeout: float = 60
     failok: bool = False
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return self.kind, self.directory
 
     @property
     def directory(self) -> str:
@@ -62,62 +70,72 @@ class Mount(Step):
     def describe_undo(self) -> str:
         return f"unmount {self.fstype} from {self.directory}"
 
-    async def do(self, work: Work) -> None:
-        async with work.tools.holders.lock(self.key):
-            with self._opened(work) as directory:
-                below = work.kernel.filesystem_of(directory)
-                shared = work.shared(self.key)
-                work.intend(holds=self.key)
+    async def do(self, context: StepContext) -> None:
+        async with context.host.references.lock(self.key):
+            with self._opened(context) as directory:
+                below = context.kernel.filesystem_of(directory)
+                shared = context.shared(self.key)
+                context.record_intent(holds=self.key)
                 if shared is not None and shared.get("fsid") == below.fsid:
                     self._same(shared)
                     return
-                if self._mounted_here(work, directory, below):
+                if self._mounted_here(context, directory, below):
                     raise VimageError("mount_taken", directory=self.directory, fstype=self.fstype)
-                facts = {"below": below.fsid, "what": self._what()}
-                work.write_shared(self.key, facts)
-                facts["fsid"] = await self._mount(work, directory)
-                work.write_shared(self.key, facts)
+                record: JsonObject = {"below": below.fsid, "what": self._what()}
+                context.write_shared(self.key, record)
+                record["fsid"] = await self._mount(context, directory)
+                context.write_shared(self.key, record)
 
-    async def undo(self, work: Work) -> None:
-        async with work.tools.holders.lock(self.key):
-            if not work.let_go(self.key):
+    async def undo(self, context: StepContext) -> None:
+        async with context.host.references.lock(self.key):
+            if not context.drop(self.key):
                 return
-            facts = work.shared(self.key)
-            if facts is not None:
-                fsid = facts.get("fsid") or self._find(work, facts["below"])
-                if fsid:
-                    unmount(work, fsid, self.directory)
-            work.tools.journal.remove_shared(self.key)
+            try:
+                record = context.shared(self.key)
+                if record is not None:
+                    fsid = record.get("fsid") or self._find(context, record["below"])
+                    if fsid:
+                        unmount(context, fsid, self.directory)
+                context.host.journal.remove_shared(self.key)
+            except BaseException:
+                context.host.references.add(self.key, context.name)  # the entry stays
+                raise
 
     def _what(self) -> str:
         return f"{self.fstype} {self.source} {sorted(self.options.items())}"
 
-    def _same(self, shared: Facts) -> None:
+    def _same(self, shared: JsonObject) -> None:
         """Two vimages must mean the same mount."""
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
 
-    def _mounted_here(self, work: Work, directory: int, below: KernelMount) -> bool:
+    def _mounted_here(self, context: StepContext, directory: int, below: MountInfo) -> bool:
         """Whether somebody else has mounted the same type on this very directory."""
         above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
             return (below.fstype == self.fstype
-                    and work.kernel.filesystem_of(above).fsid != below.fsid)
+                    and context.kernel.filesystem_of(above).fsid != below.fsid)
         finally:
             os.close(above)
 
-    def _find(self, work: Work, below: str) -> str | None:
+    def _find(self, context: StepContext, below: str) -> str | None:
         """The mount of which only the intent is known: what lies on top of ``below``."""
-        with contextlib.suppress(VimageError), self._opened(work) as directory:
-            found = work.kernel.filesystem_of(directory)
-            if found.fsid != below and found.fstype == self.fstype:
-                return found.fsid
-        return None
+        try:
+            directory = context.kernel.open_directory(self.root, self.path)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY:
+                raise
+            return None
+        try:
+            found = context.kernel.filesystem_of(directory)
+        finally:
+            os.close(directory)
+        return found.fsid if found.fsid != below and found.fstype == self.fstype else None
 
     @contextlib.contextmanager
-    def _opened(self, work: Work) -> Iterator[int]:
+    def _opened(self, context: StepContext) -> Iterator[int]:
         try:
-            directory = work.kernel.open_directory(self.root, self.path)
+            directory = context.kernel.open_directory(self.root, self.path)
         except OSError as error:
             raise VimageError("mount_point", directory=self.directory,
                               why=no_directory(error)) from error
@@ -126,45 +144,45 @@ class Mount(Step):
         finally:
             os.close(directory)
 
-    async def _mount(self, work: Work, directory: int) -> str:
-        if self.source.startswith("/") and not os.path.exists(work.kernel.path(self.source)):
+    async def _mount(self, context: StepContext, directory: int) -> str:
+        if self.source.startswith("/") and not os.path.exists(context.kernel.path(self.source)):
             # nmount(2) itself would say that the type is invalid.
             raise VimageError("mount_failed", fstype=self.fstype, directory=self.directory,
                               why=f"{self.source}: {os.strerror(errno.ENOENT)}")
         try:
             if self.fstype in DIRECT:
                 options = {"from": self.source, **self.options}
-                return work.kernel.mount(self.fstype, directory, options)
-            return await self._mount_by_program(work, directory)
+                return context.kernel.mount(self.fstype, directory, options)
+            return await self._mount_by_program(context, directory)
         except OSError as error:
             raise VimageError("mount_failed", fstype=self.fstype, directory=self.directory,
                               why=error.strerror) from error
 
-    async def _mount_by_program(self, work: Work, directory: int) -> str:
+    async def _mount_by_program(self, context: StepContext, directory: int) -> str:
         """Types that need mount_TYPE(8); then see that it went where it was meant to."""
         options = ",".join(k if v is None else f"{k}={v}" for k, v in self.options.items())
-        await work.run_on_host(
+        await context.run_on_host(
             ("/sbin/mount", "-t", self.fstype, *(("-o", options) if options else ()),
              self.source, self.directory), f"mount {self.directory}", self.timeout)
-        below = work.kernel.filesystem_of(directory).fsid
-        with self._opened(work) as mounted:
-            found = work.kernel.filesystem_of(mounted)
+        below = context.kernel.filesystem_of(directory).fsid
+        with self._opened(context) as mounted:
+            found = context.kernel.filesystem_of(mounted)
         if found.fsid == below:
             raise VimageError("mount_astray", fstype=self.fstype, directory=self.directory)
         return found.fsid
 
 
-def unmount(work: Work, fsid: str, directory: str) -> None:
+def unmount(context: StepContext, fsid: str, directory: str) -> None:
     """Unmount by id; by force when something still holds it.  Gone already is no error."""
     try:
-        work.kernel.unmount(fsid)
+        context.kernel.unmount(fsid)
     except FileNotFoundError:
         return
     except OSError as error:
-        work.tools.log.warning("%s: %s: %s, unmounted by force",
-                               work.name, directory, error.strerror)
+        context.host.log.warning("%s: %s: %s, unmounted by force",
+                               context.name, directory, error.strerror)
         try:
-            work.kernel.unmount(fsid, force=True)
+            context.kernel.unmount(fsid, force=True)
         except OSError as again:
             raise VimageError("unmount_failed", directory=directory,
                               why=again.strerror) from again
@@ -178,7 +196,7 @@ def no_directory(error: OSError) -> str:
 
 
 @dataclass(frozen=True)
-class Fstab(Step):
+class FstabStep(Step):
     """The lines of ``fstab``, read when their turn comes (exec_prepare may write them)."""
 
     kind: ClassVar[str] = "fstab"
@@ -190,17 +208,20 @@ class Fstab(Step):
     def describe(self) -> str:
         return f"mount what {self.file} lists, if it is readable"
 
-    async def do(self, work: Work) -> list[Step]:
-        return list(read_fstab(work.kernel, self.file, self.root, self.timeout))
+    async def do(self, context: StepContext) -> list[Step]:
+        return list(read_fstab(context.kernel, self.file, self.root, self.timeout))
 
 
-def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mount]:
-    """fstab(5) to steps.  No readable file: none.  Raises VimageError("fstab_line")."""
+def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[MountStep]:
+    """fstab(5) to steps; none where there is no such file.  Raises VimageError: fstab_line,
+    fstab_unreadable."""
     try:
         with open(kernel.path(file), encoding="utf-8", errors="surrogateescape") as lines:
             text = lines.read()
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise VimageError("fstab_unreadable", file=file, why=error.strerror) from error
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split("#", 1)[0].split()
@@ -211,7 +232,7 @@ def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mou
     return steps
 
 
-def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> Mount | None:
+def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> MountStep | None:
     if len(words) < 4:
         raise VimageError("fstab_line", where=where,
                           why="it needs device, directory, type, options")
@@ -229,7 +250,7 @@ def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> Moun
     failok = "failok" in options
     for word in ("rw", "auto", "failok", "late", ""):
         options.pop(word, None)
-    return Mount(fstype, source, root, normal[len(base):] or "/", options, timeout, failok)
+    return MountStep(fstype, source, root, normal[len(base):] or "/", options, timeout, failok)
 
 
 def _unescape(word: str) -> str:

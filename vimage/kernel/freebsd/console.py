@@ -6,6 +6,7 @@ cannot type into the terminal of whoever looks at it (TIOCSTI), nor change its s
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import selectors
@@ -15,16 +16,17 @@ import termios
 import tty
 from collections.abc import Mapping, Sequence
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import enter, libc
 
 
-def console(jid: int, argv: Sequence[str], environment: Mapping[str, str]) -> int:
+def console(jail: JailId, argv: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a program on a new terminal, joined to the standard streams until it ends.
 
     For a process with one thread.  Returns its exit status: 0..255, or 128 + signal; 126
     or 127 with a line on stderr when it could not be run.
     """
-    program = enter.Program(jid, argv, environment)
+    program = enter.Program(argv, environment).in_jail(jail)
     close_from = libc.raw("closefrom")
     master, slave = os.openpty()
     _copy_size(slave)
@@ -53,7 +55,7 @@ def _become(program: enter.Program, slave: int, close_from: object, name: str) -
             os.dup2(slave, fd)
         close_from(3)  # type: ignore[operator]
         number = program.become()
-        os.write(2, f"vimage: {name}: errno {number}\r\n".encode())
+        os.write(2, os.fsencode(f"vimage: {name}: errno {number}\r\n"))
     finally:
         os._exit(127 if number == 2 else 126)
 
@@ -63,8 +65,9 @@ def _copy_size(terminal: int) -> None:
     try:
         size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
-    except OSError:  # ours is no terminal
-        pass
+    except OSError as error:
+        if error.errno != errno.ENOTTY:  # ours is not a terminal
+            raise
 
 
 class _Raw:
@@ -107,7 +110,9 @@ def _copy(master: int) -> None:
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 65536)
-    except OSError:  # EIO: no slave is open any more
+    except OSError as error:
+        if error.errno != errno.EIO:  # no slave is open any more
+            raise
         return b""
 
 

@@ -15,17 +15,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
+from vimage.kernel import ENVIRONMENT, JailId
 from vimage.kernel.freebsd import libc
 
 FREEBSD = sys.platform.startswith("freebsd")
-
-#: What a command gets when nothing else is asked for: as rc(8), and as ``exec.clean`` of jail(8).
-CLEAN = {
-    "HOME": "/",
-    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-    "SHELL": "/bin/sh",
-    "USER": "root",
-}
 
 _P_PID, _PROC_TRACE_CTL = 0, 7
 _DISABLE = ctypes.c_int(2)  # PROC_TRACE_CTL_DISABLE: until the exec
@@ -43,11 +36,14 @@ def untraceable() -> None:
         _procctl(_P_PID, os.getpid(), _PROC_TRACE_CTL, ctypes.addressof(_DISABLE))
 
 
-def attach(jid: int) -> int:
-    """jail_attach(2); an errno, 0 when all is well.  ENOENT: no such jail, or a dying one."""
+def attach(jail: int) -> int:
+    """jail_attach(2); an errno, 0 when all is well.  ENOENT: no such jail, or a dying one;
+    EINVAL: not the number of a jail."""
+    if jail < 1:
+        return errno.EINVAL
     if _jail_attach is None:
         return errno.ENOSYS
-    if _jail_attach(jid) == 0:
+    if _jail_attach(jail) == 0:
         return 0
     number = ctypes.get_errno()
     return errno.ENOENT if number == errno.EINVAL else number
@@ -57,32 +53,37 @@ def candidates(program: str, environment: Mapping[str, str]) -> list[bytes]:
     """The paths at which execve(2) is tried: of PATH, unless there is a slash."""
     if "/" in program:
         return [os.fsencode(program)]
-    path = environment.get("PATH") or CLEAN["PATH"]
+    path = environment.get("PATH") or ENVIRONMENT["PATH"]
     return [os.fsencode(os.path.join(directory or ".", program))
             for directory in path.split(":")]
 
 
 class Program:
-    """A program ready to be become."""
+    """A program ready to be become, on the host or in a jail (``in_jail``)."""
 
-    def __init__(self, jid: int, argv: Sequence[str],
-                 environment: Mapping[str, str] | None = None, directory: str = "/") -> None:
+    def __init__(self, argv: Sequence[str], environment: Mapping[str, str] | None = None,
+                 directory: str = "/") -> None:
         if not argv:
             raise OSError(errno.EINVAL, "no command")
         if environment is None:
-            environment = CLEAN
-        self.jid = jid
+            environment = ENVIRONMENT
+        self._jail: JailId | None = None
         self._argv = _strings(os.fsencode(word) for word in argv)
         self._environment = _strings(os.fsencode(f"{name}={value}")
                                      for name, value in environment.items())
         self._paths = candidates(argv[0], environment)
         self._directory = os.fsencode(directory)
 
+    def in_jail(self, jail: JailId) -> Program:
+        """This program, to be run in a jail."""
+        self._jail = JailId(jail)
+        return self
+
     def become(self) -> int:
-        """Enter the jail and exec.  Returns only on failure, with an errno."""
-        if self.jid:
+        """Enter the jail, if there is one, and exec.  Returns only on failure, with an errno."""
+        if self._jail is not None:
             untraceable()
-            failed = attach(self.jid)
+            failed = attach(self._jail)
             if failed:
                 return failed
         if _chdir(self._directory) != 0:
@@ -104,7 +105,7 @@ def _strings(words: Iterable[bytes]) -> ctypes.Array[ctypes.c_char_p]:
     return (ctypes.c_char_p * (len(encoded) + 1))(*encoded, None)
 
 
-def execute(jid: int, argv: Sequence[str], environment: Mapping[str, str] | None = None,
+def execute(jail: JailId, argv: Sequence[str], environment: Mapping[str, str] | None = None,
             directory: str = "/") -> int:
     """Run a command in a jail with the standard streams of this process, and wait for it.
 
@@ -113,7 +114,7 @@ def execute(jid: int, argv: Sequence[str], environment: Mapping[str, str] | None
 
     Errors: ENOENT no such program, or no such jail; EACCES not executable.
     """
-    program = Program(jid, argv, environment, directory)
+    program = Program(argv, environment, directory).in_jail(jail)
     close_from = libc.raw("closefrom")
     end, failed = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
@@ -150,18 +151,3 @@ def _become(program: Program, failed: int, close_from: Callable[[int], None]) ->
     finally:
         os.write(3, number.to_bytes(4, "little"))
         os._exit(127)
-
-
-def enter_and_exec(jid: int, argv: Sequence[str], environment: Mapping[str, str],
-                   directory: str = "/") -> OSError:
-    """Become a command in a jail, with the standard streams of this process.
-
-    For a process that was forked for it and has one thread.  Descriptors above 2 are
-    closed.  Returns the error when it cannot be done; this process may then be inside
-    the jail and must do nothing but end.  ``execute`` has no such trap.
-    """
-    program = Program(jid, argv, environment, directory)
-    close_from = libc.raw("closefrom")
-    close_from(3)
-    number = program.become()
-    return OSError(number, os.strerror(number), argv[0])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import select as select_
 import socket
 from typing import Any
 
+from vimage.kernel import JailId
 from vimage.kernel.freebsd import sockaddr
 from vimage.kernel.freebsd.interface import messages
 
@@ -31,25 +33,28 @@ class KernelEvents:
 
     def _add(self, ident: int, filter_: int, flags: int, notes: int) -> None:
         event = select.kevent(ident, filter_, select.KQ_EV_ADD | flags, notes)
-        self._kqueue.control([event], 0)
+        if not self._kqueue.closed:  # a closed one says ValueError
+            self._kqueue.control([event], 0)
 
     def fileno(self) -> int:
+        if self._kqueue.closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return int(self._kqueue.fileno())
 
     def watch_process(self, pid: int) -> None:
         self._add(pid, select.KQ_FILTER_PROC, select.KQ_EV_ONESHOT, select.KQ_NOTE_EXIT)
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
         """A kernel without EVFILT_JAIL says EINVAL; a jail that has gone, ENOENT."""
         try:
-            self._add(jid, _EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
+            self._add(JailId(jail), _EVFILT_JAIL, select.KQ_EV_ONESHOT, _NOTE_JAIL_REMOVE)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ESRCH):
                 raise
 
     def read(self) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
-        while True:
+        while not self._kqueue.closed:
             events = self._kqueue.control(None, _MOST, 0)
             for event in events:
                 if event.filter == select.KQ_FILTER_PROC:
@@ -57,11 +62,12 @@ class KernelEvents:
                 elif event.filter == _EVFILT_JAIL:
                     found.append(("jail", event.ident))
             if len(events) < _MOST:
-                return found
+                break
+        return found
 
     def interfaces(self) -> bool:
         announced = False
-        while self._told.poll(0):
+        while not self._kqueue.closed and self._told.poll(0):
             try:
                 data = self._route.recv(65536)
             except BlockingIOError:

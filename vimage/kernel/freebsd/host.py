@@ -12,8 +12,9 @@ from vimage.kernel import (
     Events,
     Iff,
     Interface,
-    Jail,
-    Mount,
+    JailInfo,
+    JailId,
+    MountInfo,
     NgHook,
     NgNode,
     ProcessId,
@@ -27,7 +28,7 @@ from vimage.kernel.freebsd.events import KernelEvents
 from vimage.kernel.freebsd.helper import Helper
 from vimage.kernel.freebsd.interface import Interfaces
 from vimage.kernel.freebsd.libc import cut, libc
-from vimage.kernel.freebsd.vnet import Descriptors, HelperVnet
+from vimage.kernel.freebsd.vnet import Descriptors, HostVnet, JailVnet
 
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class FreeBSD:
     """
 
     sleeps = True
+    real_clock = True
 
     def __init__(self, helper: Helper | None = None) -> None:
         libc()
@@ -95,8 +97,8 @@ class FreeBSD:
     def ng_hooks(self, path: str) -> list[NgHook]:
         return ng.parse_hooks(self._netgraph.ask(path, ng.LISTHOOKS_))
 
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        self._netgraph.send(path, ng.MKPEER_, type=type, ourhook=hook, peerhook=peer_hook)
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        self._netgraph.send(path, ng.MKPEER_, type=kind, ourhook=hook, peerhook=peer_hook)
 
     def ng_name(self, path: str, name: str) -> None:
         self._netgraph.send(path, ng.NAME_, name=name)
@@ -142,9 +144,8 @@ class FreeBSD:
     def if_rename(self, name: str, new: str) -> None:
         self._interfaces.rename(name, new)
 
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS,
-                     ) -> None:
-        self._interfaces.set_flags(name, set, clear)
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        self._interfaces.set_flags(name, on, off)
 
     def if_mtu(self, name: str) -> int:
         return self._interfaces.mtu(name)
@@ -161,44 +162,48 @@ class FreeBSD:
     def if_set_caps(self, name: str, caps: Cap) -> None:
         self._interfaces.set_caps(name, caps)
 
-    def if_vmove(self, name: str, jid: int) -> None:
-        self._interfaces.vmove(name, jid)
+    def if_vmove(self, name: str, jail: JailId) -> None:
+        self._interfaces.vmove(name, JailId(jail))
 
-    def if_reclaim(self, name: str, jid: int) -> None:
-        self._interfaces.reclaim(name, jid)
+    def if_reclaim(self, name: str, jail: JailId) -> None:
+        self._interfaces.reclaim(name, JailId(jail))
 
-    def vnet(self, jid: int) -> Vnet:
-        return HelperVnet(self.helper, jid)
+    def host_vnet(self) -> Vnet:
+        return HostVnet()
+
+    def vnet(self, jail: JailId) -> Vnet:
+        return JailVnet(self.helper, JailId(jail))
 
     # -- jails -----------------------------------------------------------------------------
 
-    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> JailId:
         return jails.create(parameters)
 
-    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
-        jails.update(jid, parameters)
+    def jail_update(self, jail: JailId,
+                    parameters: Mapping[str, str | int | bool | None]) -> None:
+        jails.update(JailId(jail), parameters)
 
-    def jail_get(self, jail: int | str) -> Jail:
-        return jails.get(jail)
+    def jail_get(self, jail: JailId | str) -> JailInfo:
+        return jails.get(jail if isinstance(jail, str) else JailId(jail))
 
     def jail_list(self) -> Set[int]:
         return jails.living()
 
-    def jail_remove(self, jid: int) -> None:
-        jails.remove(jid)
+    def jail_remove(self, jail: JailId) -> None:
+        jails.remove(JailId(jail))
 
-    def jail_clear(self, jid: int, signal: int) -> Descriptors | None:
-        _, fds = self.helper.enter(jid, "clear", int(signal))
+    def jail_clear(self, jail: JailId, signal: int) -> Descriptors | None:
+        _, fds = self.helper.enter(JailId(jail), "clear", int(signal))
         return Descriptors(fds) if fds else None
 
-    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
-        limits.cpus(jid, cpus)
+    def jail_cpus(self, jail: JailId, cpus: frozenset[int]) -> None:
+        limits.cpus(JailId(jail), cpus)
 
     def rctl_add(self, rule: str) -> None:
         limits.add(rule)
 
-    def rctl_remove(self, filter: str) -> None:
-        limits.remove(filter)
+    def rctl_remove(self, pattern: str) -> None:
+        limits.remove(pattern)
 
     # -- mounts ------------------------------------------------------------------------------
 
@@ -211,10 +216,10 @@ class FreeBSD:
     def unmount(self, fsid: str, *, force: bool = False) -> None:
         mount.unmount(fsid, force)
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         return mount.filesystem_of(directory)
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return mount.mounts()
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:
@@ -231,7 +236,7 @@ class FreeBSD:
             self._nodes = said, ng.parse_ids(said)
         return self._nodes[1]
 
-    def peer(self, socket: int) -> tuple[int, int]:
+    def peer(self, socket: int) -> tuple[int, JailId | None]:
         return procs.peer(socket)
 
     # -- processes ---------------------------------------------------------------------------
@@ -243,5 +248,5 @@ class FreeBSD:
     def process_signal(self, process: ProcessId, signal: int) -> None:
         procs.signal(process.pid, process.start, signal)
 
-    def jail_of(self, pid: int) -> int:
-        return procs.info(pid).jid
+    def jail_of(self, pid: int) -> JailId | None:
+        return procs.info(pid).jail

@@ -1,8 +1,7 @@
 """What is done by a process that has entered a jail, and is gone right after.
 
-Each function gets the jid (0: it has not entered one) and an argument, and returns a
-plain value and descriptors.  Whatever they need is imported and looked up with this
-module; inside they only make system calls.
+Each function gets an argument, and returns a plain value and descriptors.  Whatever they
+need is imported and looked up with this module; inside they only make system calls.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from vimage.kernel.freebsd import interface, sockaddr, sysctl, tcp
+from vimage.kernel.freebsd import interface, sysctl, tcp
 
 Result = tuple[Any, list[int]]
 
@@ -22,32 +21,22 @@ _JAILED = sysctl.oid("security.jail.jailed")
 tcp.resolve()
 
 
-def sockets(jid: int, argument: Any) -> Result:
-    """Sockets for ioctl(2) of IPv4 and IPv6 and one for routes.  The value says which
-    there are: a kernel may lack IPv6."""
-    kinds, fds = [], []
-    for kind, family, type_ in (("inet", socket.AF_INET, socket.SOCK_DGRAM),
-                                ("inet6", socket.AF_INET6, socket.SOCK_DGRAM),
-                                ("route", sockaddr.AF_ROUTE, socket.SOCK_RAW)):
-        try:
-            fds.append(socket.socket(family, type_, 0).detach())
-            kinds.append(kind)
-        except OSError as error:
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
-                raise
-    return kinds, fds
+def sockets(argument: Any) -> Result:
+    """``interface.sockets``: their kinds, and they."""
+    found = interface.sockets()
+    return list(found), list(found.values())
 
 
-def interfaces(jid: int, argument: Any) -> Result:
+def interfaces(argument: Any) -> Result:
     return interface.everything(), []
 
 
-def clear(jid: int, signal: int) -> Result:
+def clear(signal: int) -> Result:
     """Signal every process; where there is none, drop the TCP connections and give a socket.
 
     Outside of a jail it would be every process of the host, so the kernel is asked once more.
     """
-    if jid <= 0 or struct.unpack("<i", sysctl.read(_JAILED))[0] != 1:
+    if struct.unpack("<i", sysctl.read(_JAILED))[0] != 1:
         raise OSError(errno.EPERM, "not inside a jail")
     try:
         os.kill(-1, signal)
@@ -57,6 +46,6 @@ def clear(jid: int, signal: int) -> Result:
     return None, []
 
 
-WORK: dict[str, Callable[[int, Any], Result]] = {
+WORK: dict[str, Callable[[Any], Result]] = {
     "sockets": sockets, "interfaces": interfaces, "clear": clear,
 }

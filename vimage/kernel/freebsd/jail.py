@@ -12,10 +12,12 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from vimage.kernel import Jail, JailError
+from vimage.kernel import JailInfo, JailError, JailId
 from vimage.kernel.freebsd import kld, sysctl
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -33,7 +35,8 @@ _ALIVE = 1
 Value = str | int | bool | None
 
 
-class Type(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ParameterType:
     """How a parameter is encoded."""
 
     kind: str  # "boolean", "jailsys", "text", "inet", "inet6", or a code of struct
@@ -41,10 +44,10 @@ class Type(NamedTuple):
     inverted: bool = False  # asked for as "noNAME"
 
 
-_types: dict[str, Type] = {}
+_types: dict[str, ParameterType] = {}
 
 
-def parameter_type(name: str) -> Type:
+def parameter_type(name: str) -> ParameterType:
     """The type of a parameter.  Raises JailError EINVAL when the kernel has none such."""
     found = _types.get(name)
     if found is None:
@@ -52,7 +55,7 @@ def parameter_type(name: str) -> Type:
     return found
 
 
-def _look_up(name: str) -> Type:
+def _look_up(name: str) -> ParameterType:
     numbers = _numbers(name) or (_module(name) and _numbers(name))
     if numbers:
         return _describe(name, numbers)
@@ -61,7 +64,7 @@ def _look_up(name: str) -> Type:
     if plain and numbers:
         type_ = _describe(plain, numbers)
         if type_.kind == "boolean":
-            return Type("boolean", inverted=True)
+            return ParameterType("boolean", inverted=True)
     raise _unknown(name)
 
 
@@ -92,7 +95,7 @@ def _module(name: str) -> bool:
         try:
             kld.load(candidate)
             return True
-        except OSError:
+        except FileNotFoundError:
             continue
     return False
 
@@ -108,12 +111,12 @@ def _opposite(name: str) -> str:
     return head + dot + "no" + last
 
 
-def _describe(name: str, numbers: sysctl.Oid) -> Type:
+def _describe(name: str, numbers: sysctl.Oid) -> ParameterType:
     kind, format_ = sysctl.kind(numbers)
     if kind == sysctl.CTLTYPE_NODE:
         kind, format_ = sysctl.kind(_self(name, numbers))
     array = format_.endswith(",a")
-    return Type(_kind(name, kind, format_.removesuffix(",a")), array)
+    return ParameterType(_kind(name, kind, format_.removesuffix(",a")), array)
 
 
 def _self(name: str, numbers: sysctl.Oid) -> sysctl.Oid:
@@ -149,7 +152,7 @@ def _kind(name: str, kind: int, format_: str) -> str:
 # -- values --------------------------------------------------------------------------
 
 
-def encode(name: str, type_: Type, value: Value) -> tuple[str, bytes | None]:
+def encode(name: str, type_: ParameterType, value: Value) -> tuple[str, bytes | None]:
     """The name and the bytes of a parameter; None for those without a value.
 
     Raises JailError EINVAL for a value that the type does not have.
@@ -216,21 +219,21 @@ def set_(parameters: Mapping[str, Value], flags: int) -> int:
     return _call(libc().jail_set, buffers, flags)
 
 
-def create(parameters: Mapping[str, Value]) -> int:
-    return set_(parameters, JAIL_CREATE)
+def create(parameters: Mapping[str, Value]) -> JailId:
+    return JailId(set_(parameters, JAIL_CREATE))
 
 
-def update(jid: int, parameters: Mapping[str, Value]) -> None:
-    set_({"jid": jid, **parameters}, JAIL_UPDATE)
+def update(jail: JailId, parameters: Mapping[str, Value]) -> None:
+    set_({"jid": jail, **parameters}, JAIL_UPDATE)
 
 
-def get(jail: int | str) -> Jail:
+def get(jail: JailId | str) -> JailInfo:
     """Errors: ENOENT no such jail, dead or alive (FileNotFoundError, not JailError)."""
     name = ctypes.create_string_buffer(256)
     path = ctypes.create_string_buffer(1024)
     hostname = ctypes.create_string_buffer(256)
     dying, vnet, jid = ctypes.c_int(0), ctypes.c_int(2), ctypes.c_int(0)
-    if isinstance(jail, int):
+    if isinstance(jail, JailId):
         jid.value = jail
         key: list[Any] = [text("jid"), jid, text("name"), name]
     else:
@@ -244,7 +247,7 @@ def get(jail: int | str) -> Jail:
         found = _call(libc().jail_get, buffers, JAIL_DYING)
     except JailError as error:
         raise OSError(error.errno, error.strerror) from None
-    return Jail(found, cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
+    return JailInfo(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
                 bool(dying.value))
 
 
@@ -259,12 +262,13 @@ def _has_vnet() -> bool:
     return _numbers("vnet") is not None
 
 
+_list_lock = threading.Lock()
 _list = sysctl.Large("security.jail.list", 64 * _XPRISON)
 
 
 def living() -> set[int]:
     """The jids of ``security.jail.list`` whose state is alive."""
-    with _list.read() as raw:
+    with _list_lock, _list.read() as raw:
         return parse_list(raw)
 
 
@@ -294,16 +298,16 @@ def _parse_rows(raw: bytes | memoryview) -> set[int]:
     return jids
 
 
-def remove(jid: int) -> None:
+def remove(jail: JailId) -> None:
     """Errors: ENOENT no such jail.  One that is dying already is no error."""
     try:
-        libc().jail_remove(jid)
+        libc().jail_remove(jail)
     except OSError as error:
-        raise no_such_jail(error, jid) from error
+        raise no_such_jail(error, jail) from error
 
 
-def no_such_jail(error: OSError, jid: int) -> OSError:
+def no_such_jail(error: OSError, jail: JailId) -> OSError:
     """The kernel says EINVAL where it knows no jail of that number."""
     if error.errno == errno.EINVAL:
-        return OSError(errno.ENOENT, f"jail {jid} not found")
+        return OSError(errno.ENOENT, f"jail {jail} not found")
     return error

@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 
-from vimage.kernel import Iff, Interface
+from vimage.kernel import Iff, Interface, JailId
 from vimage.kernel.freebsd import address as addresses
 from vimage.kernel.freebsd import ifreq, interface, sockaddr
 from vimage.kernel.freebsd.helper import Helper
@@ -24,23 +24,16 @@ class Descriptors:
             os.close(self._fds.pop())
 
 
-class HelperVnet:
-    """``vimage.kernel.Vnet``.  ioctl(2) acts on the VNET in which its socket was opened."""
+class _Vnet:
+    """ioctl(2) acts on the VNET in which its socket was opened."""
 
-    def __init__(self, helper: Helper, jid: int) -> None:
-        self._helper = helper
-        self._jid = jid
-        kinds, fds = helper.enter(jid, "sockets")
-        self._fds: dict[str, int] = dict(zip(kinds, fds, strict=True))
+    def __init__(self, fds: dict[str, int]) -> None:
+        self._fds = fds
 
     def close(self) -> None:
         for fd in self._fds.values():
             os.close(fd)
         self._fds = {}
-
-    def interfaces(self) -> list[Interface]:
-        found, _ = self._helper.enter(self._jid, "interfaces")
-        return [interface.interface(fields) for fields in found]
 
     def rename(self, name: str, new: str) -> None:
         interface.rename(self._fds["inet"], name, new)
@@ -76,3 +69,27 @@ class HelperVnet:
             answer = ifreq.named(self._fds["inet"], ifreq.SIOCGIFINDEX, zone)
             scope, = struct.unpack_from("<H", answer)
         return sockaddr.inet6(packed, 0, scope)
+
+
+class HostVnet(_Vnet):
+    """``vimage.kernel.Vnet`` of the host: no other process opens its sockets."""
+
+    def __init__(self) -> None:
+        super().__init__(interface.sockets())
+
+    def interfaces(self) -> list[Interface]:
+        return [interface.interface(fields) for fields in interface.everything()]
+
+
+class JailVnet(_Vnet):
+    """``vimage.kernel.Vnet`` of a jail."""
+
+    def __init__(self, helper: Helper, jail: JailId) -> None:
+        self._helper = helper
+        self._jail = jail
+        kinds, fds = helper.enter(jail, "sockets")
+        super().__init__(dict(zip(kinds, fds, strict=True)))
+
+    def interfaces(self) -> list[Interface]:
+        found, _ = self._helper.enter(self._jail, "interfaces")
+        return [interface.interface(fields) for fields in found]

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 
+from vimage.kernel import JailId
 from vimage.kernel.simulated import machine
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Iface, Prison, Record, Task
@@ -29,31 +30,44 @@ class SimulatedEvents:
         self._jails: set[int] = set()
         self._happened: list[tuple[str, int]] = []
         self._interfaces = False
-        state.changed.append(self._notice)
+        with state.operation():
+            state.changed.append(self._notice)
+
+    @property
+    def _closed(self) -> bool:
+        return self._read < 0
 
     def fileno(self) -> int:
+        if self._closed:
+            fail(errno.EBADF)
         return self._read
 
     def watch_process(self, pid: int) -> None:
         with self._state.operation():
+            if self._closed:
+                return
             if self._state.task(pid) is None:
                 if not machine.start_of(pid):
                     fail(errno.ESRCH, str(pid))
                 return
             self._processes.add(pid)
 
-    def watch_jail(self, jid: int) -> None:
+    def watch_jail(self, jail: JailId) -> None:
+        jail = JailId(jail)
         with self._state.operation():
+            if self._closed:
+                return
             release = self._state.sysctl("kern.osreldate")
             if release is not None and int(release.value) >= WITH_JAIL_EVENTS:
-                self._jails.add(jid)
+                self._jails.add(jail)
 
     def read(self) -> list[tuple[str, int]]:
         with self._state.operation():  # learns what others did
             happened, self._happened = self._happened, []
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._read, 4096):
-                pass
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):
+                    while os.read(self._read, 4096):
+                        pass
         return happened
 
     def interfaces(self) -> bool:
@@ -62,12 +76,14 @@ class SimulatedEvents:
         return happened
 
     def close(self) -> None:
-        if self._read < 0:
-            return
-        self._state.changed.remove(self._notice)
-        os.close(self._read)
-        os.close(self._write)
-        self._read = self._write = -1
+        with self._state.alone():
+            if self._closed:
+                return
+            self._state.changed.remove(self._notice)
+            os.close(self._read)
+            os.close(self._write)
+            self._read = self._write = -1
+            self._happened, self._interfaces = [], False
 
     def _notice(self, old: Record | None, new: Record | None) -> None:
         if isinstance(old, Task) and new is None and old.pid in self._processes:

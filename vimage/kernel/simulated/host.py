@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Set
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from vimage.kernel import NO_FLAGS, Cap, Iff, Interface, Jail, Mount, NgHook, NgNode, ProcessId
+from vimage.kernel import (
+    NO_FLAGS, Cap, Iff, Interface, JailInfo, JailId, MountInfo, NgHook, NgNode, ProcessId,
+)
 from vimage.kernel.simulated import (
-    addresses, descriptors, interfaces, jails, limits, machine, mounts, netgraph,
+    addresses, descriptors, graph, interfaces, jails, limits, machine, mounts, netgraph,
 )
 from vimage.kernel.simulated.errors import fail, fail_in_words
 from vimage.kernel.simulated.events import SimulatedEvents
@@ -37,11 +39,17 @@ def operation(method: Callable[Concatenate[SimulatedKernel, P], R]
 
 
 class SimulatedKernel:
-    """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``)."""
+    """A FreeBSD host that lives in a directory (see ``vimage.kernel.Kernel``).
 
-    sleeps = False
+    With ``threads`` the calls that sleep on a real host are to be made in threads, as there;
+    in virtual time the clock stands still for them (``virtual_time``).  Without, they are made
+    in place.  Tests of the engine and of the service run both ways.
+    """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    real_clock = False
+
+    def __init__(self, directory: str | os.PathLike[str], *, threads: bool = False) -> None:
+        self.sleeps = threads
         self.directory = os.fspath(directory)
         if not os.path.isdir(os.path.join(self.directory, "root")):
             raise FileNotFoundError(errno.ENOENT, "no simulated host here", self.directory)
@@ -53,20 +61,22 @@ class SimulatedKernel:
 
     @classmethod
     def create(cls, directory: str | os.PathLike[str],
-               interfaces: Mapping[str, str] = INTERFACES) -> SimulatedKernel:
+               interfaces: Mapping[str, str] = INTERFACES, *, threads: bool = False,
+               ) -> SimulatedKernel:
         """A fresh host, just booted: ``interfaces`` gives each its first address or ""."""
         os.makedirs(os.path.join(directory, "root"), exist_ok=True)
-        kernel = cls(directory)
+        kernel = cls(directory, threads=threads)
         with kernel.state.operation():
             furnish(kernel.state, kernel.paths, interfaces)
         return kernel
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str]) -> SimulatedKernel:
+    def open(cls, directory: str | os.PathLike[str], *, threads: bool = False,
+             ) -> SimulatedKernel:
         """The host in ``directory``, made when there is none."""
         if os.path.isdir(os.path.join(directory, "root")):
-            return cls(directory)
-        return cls.create(directory)
+            return cls(directory, threads=threads)
+        return cls.create(directory, threads=threads)
 
     def close(self) -> None:
         """What the end of this process would do: its sockets are closed."""
@@ -118,28 +128,28 @@ class SimulatedKernel:
     def _node(self, path: str) -> Node:
         if self._socket_node == 0 or self.state.node(self._socket_node) is None:
             self._socket_node = netgraph.make_socket_node(self.state, self._owner).id
-        return netgraph.find(self.state, path, self._socket_node)
+        return graph.find(self.state, path, self._socket_node)
 
     @operation
     def ng_node(self, path: str) -> NgNode:
-        return netgraph.describe(self.state, self._node(path))
+        return graph.describe(self.state, self._node(path))
 
     @operation
     def ng_nodes(self) -> list[NgNode]:
-        return [netgraph.describe(self.state, node) for node in self.state.nodes()]
+        return [graph.describe(self.state, node) for node in self.state.nodes()]
 
     @operation
     def ng_hooks(self, path: str) -> list[NgHook]:
-        return netgraph.describe_hooks(self.state, self._node(path))
+        return graph.describe_hooks(self.state, self._node(path))
 
     @operation
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        netgraph.load_type(self.state, type)
-        netgraph.mkpeer(self.state, self._node(path), type, hook, peer_hook)
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        netgraph.load_type(self.state, kind)
+        netgraph.mkpeer(self.state, self._node(path), kind, hook, peer_hook)
 
     @operation
     def ng_name(self, path: str, name: str) -> None:
-        netgraph.name_node(self.state, self._node(path), name)
+        graph.name_node(self.state, self._node(path), name)
 
     @operation
     def ng_connect(self, path: str, hook: str, peer: str, peer_hook: str) -> None:
@@ -147,7 +157,7 @@ class SimulatedKernel:
 
     @operation
     def ng_rmhook(self, path: str, hook: str) -> None:
-        netgraph.destroy_hook(self.state, self._node(path).id, hook)
+        graph.destroy_hook(self.state, self._node(path).id, hook)
 
     @operation
     def ng_shutdown(self, path: str) -> None:
@@ -194,8 +204,8 @@ class SimulatedKernel:
         interfaces.rename(self.state, 0, name, new)
 
     @operation
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
-        interfaces.set_flags(self.state, self._iface(name), set, clear)
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        interfaces.set_flags(self.state, self._iface(name), on, off)
 
     @operation
     def if_mtu(self, name: str) -> int:
@@ -218,67 +228,74 @@ class SimulatedKernel:
         interfaces.set_caps(self.state, self._iface(name), caps)
 
     @operation
-    def if_vmove(self, name: str, jid: int) -> None:
-        iface = self._iface(name)
-        jail = jails.require_vnet(self.state, jid)
-        if jail.vnet == 0 or self.state.iface_named.get((jail.vnet, name)):
+    def if_vmove(self, name: str, jail: JailId) -> None:
+        jail, iface = JailId(jail), self._iface(name)
+        prison = jails.require_vnet(self.state, jail)
+        if prison.vnet == 0 or self.state.iface_named.get((prison.vnet, name)):
             fail(errno.EEXIST, name)
-        interfaces.move(self.state, iface, jail.vnet)
+        interfaces.move(self.state, iface, prison.vnet)
 
     @operation
-    def if_reclaim(self, name: str, jid: int) -> None:
+    def if_reclaim(self, name: str, jail: JailId) -> None:
+        jail = JailId(jail)
         if self.state.iface_named.get((0, name)):
             fail(errno.EEXIST, name)
-        jail = jails.require_vnet(self.state, jid)
-        iface = interfaces.find(self.state, jail.vnet, name)
+        prison = jails.require_vnet(self.state, jail)
+        iface = interfaces.find(self.state, prison.vnet, name)
         interfaces.move(self.state, iface, 0)
 
     @operation
-    def vnet(self, jid: int) -> SimulatedVnet:
-        socket = jails.open_socket(self.state, jid, self._owner)
-        jail = self.state.jail(jid)
-        return SimulatedVnet(self, jail.vnet if jail else 0, socket.id)
+    def host_vnet(self) -> SimulatedVnet:
+        return SimulatedVnet(self, 0, self.state.next("socket"))
+
+    @operation
+    def vnet(self, jail: JailId) -> SimulatedVnet:
+        prison = jails.living(self.state, JailId(jail))
+        socket = jails.open_socket(self.state, prison, self._owner)
+        return SimulatedVnet(self, prison.vnet, socket.id)
 
     # -- jails ---------------------------------------------------------------------
 
     @operation
-    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> int:
+    def jail_create(self, parameters: Mapping[str, str | int | bool | None]) -> JailId:
         return jails.create(self.state, self.paths, parameters)
 
     @operation
-    def jail_update(self, jid: int, parameters: Mapping[str, str | int | bool | None]) -> None:
-        jails.update(self.state, jid, parameters)
+    def jail_update(self, jail: JailId,
+                    parameters: Mapping[str, str | int | bool | None]) -> None:
+        jails.update(self.state, JailId(jail), parameters)
 
     @operation
-    def jail_get(self, jail: int | str) -> Jail:
-        return jails.describe(jails.find(self.state, jail))
+    def jail_get(self, jail: JailId | str) -> JailInfo:
+        return jails.describe(jails.find(
+            self.state, jail if isinstance(jail, str) else JailId(jail)))
 
     @operation
     def jail_list(self) -> Set[int]:
         return {jail.jid for jail in self.state.jails() if not jail.dying}
 
     @operation
-    def jail_remove(self, jid: int) -> None:
-        jails.remove(self.state, jid)
+    def jail_remove(self, jail: JailId) -> None:
+        jails.remove(self.state, JailId(jail))
 
     @operation
-    def jail_clear(self, jid: int, signal: int) -> SimulatedVnet | None:
-        if jails.kill(self.state, jid, signal):
+    def jail_clear(self, jail: JailId, signal: int) -> SimulatedVnet | None:
+        if jails.kill(self.state, JailId(jail), signal):
             return None
-        jails.tcp_drop(self.state, jid)
-        return self.vnet(jid)
+        jails.tcp_drop(self.state, jail)
+        return self.vnet(jail)
 
     @operation
-    def jail_cpus(self, jid: int, cpus: frozenset[int]) -> None:
-        limits.set_cpus(self.state, jid, cpus)
+    def jail_cpus(self, jail: JailId, cpus: frozenset[int]) -> None:
+        limits.set_cpus(self.state, JailId(jail), cpus)
 
     @operation
     def rctl_add(self, rule: str) -> None:
         limits.add(self.state, rule)
 
     @operation
-    def rctl_remove(self, filter: str) -> None:
-        limits.remove(self.state, filter)
+    def rctl_remove(self, pattern: str) -> None:
+        limits.remove(self.state, pattern)
 
     # -- mounts --------------------------------------------------------------------
 
@@ -304,7 +321,7 @@ class SimulatedKernel:
         mounts.unmount(self.state, fsid, force)
 
     @operation
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         number = self._opened.filesystem(directory)
         mounted = (self.state.mounted(number) if number else None) or mounts.on(
             self.state, self._directory(directory))
@@ -312,7 +329,7 @@ class SimulatedKernel:
         return mounts.describe(mounted)
 
     @operation
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return [mounts.describe(mounted) for mounted in self.state.mounts()]
 
     @operation
@@ -331,10 +348,10 @@ class SimulatedKernel:
         return {node.id for node in self.state.nodes()}
 
     @operation
-    def peer(self, socket: int) -> tuple[int, int]:
+    def peer(self, socket: int) -> tuple[int, JailId | None]:
         pid, uid = machine.peer(socket)
         if not machine.start_of(pid):
-            return uid, -1
+            fail(errno.ESRCH, str(pid))
         return uid, jails.of_real_process(self.state, pid)
 
     # -- processes -----------------------------------------------------------------
@@ -366,11 +383,13 @@ class SimulatedKernel:
             return task
 
     @operation
-    def jail_of(self, pid: int) -> int:
+    def jail_of(self, pid: int) -> JailId | None:
         task = self.state.task(pid)
         if task is None and not machine.start_of(pid):
             fail(errno.ESRCH, str(pid))
-        return task.jid if task else jails.of_real_process(self.state, pid)
+        if task is None:
+            return jails.of_real_process(self.state, pid)
+        return JailId(task.jid) if task.jid else None
 
 
 class SimulatedVnet:

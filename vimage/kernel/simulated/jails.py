@@ -8,7 +8,7 @@ import signal as signals
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vimage.kernel import Jail
+from vimage.kernel import JailInfo, JailId
 from vimage.kernel.simulated import interfaces, machine
 from vimage.kernel.simulated.errors import fail, fail_in_words, no_such_jail
 from vimage.kernel.simulated.paths import Paths
@@ -116,7 +116,7 @@ def _host_level(state: State) -> int:
 # -- creation and change -----------------------------------------------------------------------
 
 
-def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> int:
+def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> JailId:
     known = checked(parameters)
     if not known.get("persist"):
         fail_in_words(errno.EINVAL, "new jail must persist or attach")
@@ -140,7 +140,7 @@ def create(state: State, paths: Paths, parameters: Mapping[str, Value]) -> int:
         parameters=known))
     if vnet == jid:
         interfaces.attach_loopback(state, jid)
-    return jid
+    return JailId(jid)
 
 
 def _root(paths: Paths, path: str) -> str:
@@ -234,8 +234,9 @@ def living(state: State, jid: int) -> Prison:
     return jail
 
 
-def describe(jail: Prison) -> Jail:
-    return Jail(jail.jid, jail.name, jail.path, jail.hostname, jail.vnet == jail.jid, jail.dying)
+def describe(jail: Prison) -> JailInfo:
+    return JailInfo(JailId(jail.jid), jail.name, jail.path, jail.hostname,
+                jail.vnet == jail.jid, jail.dying)
 
 
 # -- the end -----------------------------------------------------------------------------------
@@ -304,18 +305,15 @@ def tcp_gone(state: State, jail: Prison) -> int:
 # -- sockets in a VNET -------------------------------------------------------------------------
 
 
-def open_socket(state: State, jid: int, owner: str) -> Socket:
-    if jid:
-        living(state, jid)
-    socket = Socket(state.next("socket"), jid, owner)
-    if jid:
-        state.put(socket)
+def open_socket(state: State, jail: Prison, owner: str) -> Socket:
+    socket = Socket(state.next("socket"), jail.jid, owner)
+    state.put(socket)
     return socket
 
 
-def close_socket(state: State, id: int) -> None:
+def close_socket(state: State, number: int) -> None:
     for socket in state.sockets():
-        if socket.id == id:
+        if socket.id == number:
             state.drop(socket)
             free_if_unheld(state, socket.jid)
 
@@ -326,10 +324,10 @@ def owned_by_the_dead(state: State, mine: str) -> list[tuple[str, int | str]]:
             if owner != mine and not machine.alive(owner)]
 
 
-def of_real_process(state: State, pid: int) -> int:
-    """The jail of a process of the machine: the host, unless a test says otherwise."""
+def of_real_process(state: State, pid: int) -> JailId | None:
+    """The jail of a process of the machine: none, unless a test says otherwise."""
     said = state.sysctl(f"kenv.jail.{pid}")
-    return int(said.value) if said else 0
+    return JailId(int(said.value)) if said else None
 
 
 def seed_counters(state: State) -> None:

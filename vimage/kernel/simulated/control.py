@@ -1,4 +1,4 @@
-"""What hands other than vimage's do to a host: for tests and for the demonstration."""
+"""What others than vimage do to a simulated host: for tests and for the demonstration."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import shutil
 import signal as signals
 from dataclasses import replace
 
-from vimage.kernel.simulated import addresses, furnish, interfaces, jails, mounts, netgraph
+from vimage.kernel import JailId
+from vimage.kernel.simulated import addresses, furnish, graph, interfaces, jails, mounts, netgraph
 from vimage.kernel.simulated.host import SimulatedKernel
 from vimage.kernel.simulated.records import Ruleset, Sysctl
 
 
-class Hand:
-    """Acts on a simulated host behind the service's back."""
+class HostControl:
+    """What an administrator, the root of a jail or a broken cable does behind the back of
+    the service."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         self.kernel = kernel
@@ -131,14 +133,14 @@ class Hand:
             self.state.put(Sysctl("kenv.modules", " ".join(
                 name for name in names if name != module)))
 
-    def put_in_jail(self, pid: int, jid: int) -> None:
+    def put_in_jail(self, pid: int, jail: JailId) -> None:
         """A real process of this machine counts as one of a jail."""
-        self.set_sysctl(f"kenv.jail.{pid}", jid)
+        self.set_sysctl(f"kenv.jail.{pid}", JailId(jail))
 
     def shut_down_node(self, path: str) -> None:
         """``ngctl shutdown``."""
         with self.state.operation():
-            netgraph.shutdown(self.state, netgraph.find(self.state, path, 0))
+            netgraph.shutdown(self.state, graph.find(self.state, path, 0))
 
     def reboot(self) -> None:
         """Power off and on: the kernel remembers nothing, /var/run is emptied, files stay."""

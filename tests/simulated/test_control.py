@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tests.contract.expect import fails
-from vimage.kernel import Command
+from vimage.kernel import HostCommand
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -76,7 +76,7 @@ def test_a_mount_that_is_in_use(kernel, hand):
 
 def test_a_process_dies(kernel, hand):
     async def main():
-        process = await SimulatedProcesses(kernel).start(Command(["/bin/sleep", "1000"]))
+        process = await SimulatedProcesses(kernel).start(HostCommand(["/bin/sleep", "1000"]))
         hand.end_process(process.id.pid, 11)
         return await process.wait()
 

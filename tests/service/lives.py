@@ -1,0 +1,85 @@
+"""One life of the service after another on one host, each in a process of its own.
+
+The state of a host is in its directory, so each life opens it anew, as a process that was
+started later would.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.engine.stage import STATE, Stage
+from tests.lib import snapshot
+from tests.lib.forked import Life, forked
+from tests.service.conftest import Host
+from tests.service.instants import Instants
+from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+
+#: What a life does: called with the host while its service serves.
+Act = Callable[[Host], Awaitable[object]]
+
+
+@dataclass
+class Lives:
+    """A host in a directory, without any process of its own."""
+
+    directory: Path
+    variables: dict[str, str]
+    before: snapshot.Snapshot = field(repr=False)
+    sleeps: bool = False  # threads, as on the kernel
+    #: rc.conf is another one from the first instant on, where a life is to begin with it.
+    changed: dict[str, str] | None = None
+
+    @classmethod
+    def of(cls, stage: Stage) -> Lives:
+        """The host of a stage, which is not to be used any longer in this process."""
+        stage.kernel.close()
+        return cls(stage.directory, dict(stage.variables), stage.before)
+
+    def copy(self, directory: Path) -> Lives:
+        """The same host once more; nobody may be at work on it."""
+        shutil.copytree(self.directory, directory, symlinks=True)
+        return Lives(directory, dict(self.variables), self.before, self.sleeps)
+
+    def host(self) -> Host:
+        """As a process finds it."""
+        stage = Stage.__new__(Stage)
+        stage.directory = self.directory
+        stage.kernel = SimulatedKernel(self.directory)
+        stage.hand = Hand(stage.kernel)
+        stage.before = self.before
+        stage.variables = self.variables
+        if self.sleeps:
+            stage.kernel.sleeps = True
+        return Host(stage)
+
+    def live(self, act: Act, instants: Instants | None = None) -> Life:
+        """A service that comes, does what ``act`` asks of it, and goes or dies."""
+        def life() -> object:
+            host = self.host()
+            kernel = processes = None
+            if instants is not None:
+                kernel = instants.kernel(host.stage.kernel)
+                processes = instants.processes(SimulatedProcesses(host.stage.kernel))
+                with instants.files(host.stage.kernel.path(STATE)):
+                    value = host.play(lambda: _served(host, act, kernel, processes))
+            else:
+                value = host.play(lambda: _served(host, act, kernel, processes))
+            host.stage.kernel.close()
+            return value
+
+        return forked(life)
+
+    def look(self) -> snapshot.Snapshot:
+        """The host as it is now."""
+        return forked(lambda: self.host().stage.look()).value  # type: ignore[no-any-return]
+
+
+async def _served(host: Host, act: Act, kernel: object, processes: object) -> object:
+    async with host.serving(kernel, processes):
+        return await act(host)
+
+

@@ -1,0 +1,390 @@
+"""A reload of one vimage is applied as a whole or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.lib.snapshot import difference
+from tests.service.conftest import Host, ask, rows, state
+
+SLOW = "etc/rc.d/slow"
+
+
+async def left_by_everything(host: Host) -> list[str]:
+    """What a stop of all leaves on the host."""
+    assert (await ask(host.stage, "stop")).status == 0
+    await host.until_it_ends()
+    return difference(host.stage.before, host.stage.look())
+
+
+def inside(host: Host, name: str) -> list[str]:
+    """The interfaces of links in a vimage."""
+    return sorted(n for n in host.stage.hand.addresses_inside(host.jid(name)) if n != "lo0")
+
+
+# -- a reload that fails -------------------------------------------------------------------------
+
+
+def test_a_reload_that_fails_changes_nothing(host: Host) -> None:
+    """One interface more, one less, and a service that cannot be started."""
+    async def play() -> None:
+        async with host.serving():
+            host.set(a_bridges="em1 em1")
+            await ask(host.stage, "start")
+            before = host.stage.look()
+            host.set(a_bridges="em1 - igb1", a_afterstart_services="nosuch")
+            reply = await ask(host.stage, "reload")
+            assert reply.status == 1
+            assert "nosuch" in reply.err and "a" in reply.err
+            assert difference(_nothing_written(before), _nothing_written(host.stage.look())) == []
+            assert inside(host, "a") == ["ng0_a", "ng1_a"]
+            shown = await state(host.stage, "a")
+            assert shown.startswith("ready") and "changed" in shown
+            assert "reload failed" in (await ask(host.stage, "status", "a")).out
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def _nothing_written(found):
+    """Without the state files: what they say of a failure may make them longer."""
+    return type(found)(**{**{f: getattr(found, f) for f in found.__dataclass_fields__},
+                          "files": {}})
+
+
+def test_a_reload_after_one_that_failed(host: Host) -> None:
+    """The typing error is corrected, and the same reload succeeds."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start", "a")
+            host.set(a_bridges="em1 em1 igb1", a_afterstart_services="nosuch")
+            assert (await ask(host.stage, "reload")).status == 1
+            assert host.interfaces() == []
+            host.set(a_afterstart_services="sshd")
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.err) == (0, "")
+            assert reply.out == "a: applied: afterstart_services links\n"
+            assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
+            assert host.interfaces() == []
+            assert "failed" not in (await ask(host.stage, "status", "a")).out
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def test_the_same_reload_fails_the_same_way_each_time(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.set(a_bridges="em1 em1 igb1", a_afterstart_services="sshd nosuch")
+            replies = [await ask(host.stage, "reload") for _ in range(5)]
+            assert all(reply == replies[0] for reply in replies) and replies[0].status == 1
+            assert inside(host, "a") == ["ng0_a", "ng1_a"]
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def test_a_move_that_fails_leaves_no_interface_on_the_host(host: Host) -> None:
+    """The jail's root has given another interface the name."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start", "a")
+            host.set(a_bridges="em1 em1 igb1")
+            host.stage.hand.rename_inside(host.jid("a"), "lo0", "ng2_a")
+            assert (await ask(host.stage, "reload")).status == 1
+            assert host.interfaces() == []
+            assert not host.has_node("ng2_a:") and not host.has_node("igb1bridge:")
+            host.stage.hand.rename_inside(host.jid("a"), "ng2_a", "lo0")
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.out) == (0, "a: applied: links\n")
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def test_the_change_is_taken_back_after_a_reload_that_failed(host: Host) -> None:
+    """rc.conf is what it was before, and so is the vimage."""
+    async def play() -> None:
+        async with host.serving():
+            host.set(a_bridges="em1 em1")
+            await ask(host.stage, "start", "a")
+            node = host.stage.kernel.ng_node("ng1_a:")
+            host.set(a_bridges="em1 - igb1", a_afterstart_services="nosuch")
+            assert (await ask(host.stage, "reload")).status == 1
+            assert host.stage.kernel.ng_node("ng1_a:").type == node.type
+            host.set(a_bridges="em1 em1", a_afterstart_services=None)
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.out, reply.err) == (0, "", "")
+            assert inside(host, "a") == ["ng0_a", "ng1_a"]
+            shown = (await ask(host.stage, "status", "a")).out
+            assert "changed" not in shown and "failed" not in shown
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def test_one_that_fails_keeps_the_others_from_nothing(host: Host) -> None:
+    """The unit is one vimage: those before and after it in the list are changed."""
+    host.set(list="a b c", c_rootdir="/usr/jail/r", c_bridges="em1")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.set(a_bridges="em1 em1 igb1", b_afterstart_services="nosuch",
+                     c_bridges="em1 em1")
+            reply = await ask(host.stage, "reload")
+            assert reply.status == 1
+            assert reply.lines == ["a: applied: links", "c: applied: links"]
+            assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
+            assert inside(host, "c") == ["ng0_c", "ng1_c"]
+            marked = {name: row["changed"] for name, row in (await rows(host.stage)).items()}
+            assert {name for name, changed in marked.items() if changed} == {"b"}
+            assert await left_by_everything(host) == []
+
+    host.play(play)
+
+
+def test_what_a_reload_started_is_stopped_when_it_is_rolled_back(host: Host) -> None:
+    """Services are undone by their opposite: those it started are stopped, those it stopped
+    are started."""
+    host.script("etc/rc.d/good", "echo good")
+    host.script("etc/rc.d/old", "echo old")
+    host.script("etc/rc.d/bad", "exit 1")
+    host.set(a_afterstart_services="old")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start", "a")
+            host.ran.clear()
+            host.set(a_afterstart_services="good bad")
+            assert (await ask(host.stage, "reload")).status == 1
+            words = [ran.words.split("service ")[-1] for ran in host.ran]
+            assert words.count("good onestart") == words.count("good onestop") == 1
+            assert words.index("good onestart") < words.index("good onestop")
+            assert words.count("old onestop") == words.count("old onestart") <= 1
+            assert words.count("bad onestart") == 1
+            host.ran.clear()
+            await ask(host.stage, "stop", "a")
+            assert [r.words.split("service ")[-1] for r in host.ran] == ["old onestop"]
+
+    host.play(play)
+
+
+# -- whatever else is asked meanwhile ------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(host: Host) -> Host:
+    """A service of a takes five seconds to start."""
+    host.script(SLOW, "sleep 5")
+    return host
+
+
+def test_stop_while_a_reload_is_at_another(slow: Host) -> None:
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start")
+            slow.set(a_afterstart_services="slow", b_restart="on-failure")
+            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(1)
+            stopped = await ask(slow.stage, "stop", "b")
+            assert (stopped.status, stopped.out) == (0, "b stopped\n")
+            reply = await reload
+            assert (reply.status, reply.err) == (0, "")
+            assert await left_by_everything(slow) == []
+
+    slow.play(play)
+
+
+@pytest.mark.parametrize("verb, words, out", [
+    ("stop", ["a"], "a stopped"), ("restart", ["a"], "a ready"), ("start", ["a"], "already"),
+    ("reload", [], "")])
+def test_what_comes_during_a_reload_waits_for_it(slow: Host, verb: str, words: list[str],
+                                                 out: str) -> None:
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start", "a")
+            slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
+            first = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(1)
+            second = asyncio.create_task(ask(slow.stage, verb, *words))
+            await asyncio.sleep(2)
+            assert not first.done() and not second.done()
+            reply, after = await first, await second
+            assert (reply.status, reply.out) == (0, "a: applied: afterstart_services links\n")
+            assert after.status == 0 and after.err == ""
+            assert out in after.out and (out or after.out == "")
+            assert len(slow.ran_with("slow onestart")) == (2 if verb == "restart" else 1)
+            assert await left_by_everything(slow) == []
+
+    slow.play(play)
+
+
+def test_a_reload_waits_for_what_is_under_way(host: Host) -> None:
+    host.set(a_exec_start="sleep 20")
+
+    async def play() -> None:
+        async with host.serving():
+            start = asyncio.create_task(ask(host.stage, "start"))
+            await asyncio.sleep(5)
+            host.set(a_bridges="em1 em1 igb1")
+            reply = await ask(host.stage, "reload")
+            assert (await start).status == 0
+            assert (reply.status, reply.out) == (0, "a: applied: links\n")
+            assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
+
+    host.play(play)
+
+
+def test_two_reloads_at_once(slow: Host) -> None:
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start", "a")
+            slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
+            first, second = await asyncio.gather(ask(slow.stage, "reload"),
+                                                 ask(slow.stage, "reload"))
+            assert (first.status, second.status) == (0, 0)
+            assert sorted([first.out, second.out]) == [
+                "", "a: applied: afterstart_services links\n"]
+            assert len(slow.ran_with("slow onestart")) == 1
+            assert await left_by_everything(slow) == []
+
+    slow.play(play)
+
+
+def test_a_hang_up_during_a_reload(slow: Host) -> None:
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start", "a")
+            slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
+            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(1)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert (await reload).status == 0
+            await asyncio.sleep(60)
+            assert len(slow.ran_with("slow onestart")) == 1
+            assert inside(slow, "a") == ["ng0_a", "ng1_a", "ng2_a"]
+            assert await left_by_everything(slow) == []
+
+    slow.play(play)
+
+
+def test_a_stop_of_all_during_a_reload(slow: Host) -> None:
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start")
+            slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
+            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(1)
+            assert await left_by_everything(slow) == []
+            assert (await reload).status == 0
+
+    slow.play(play)
+
+
+@pytest.mark.parametrize("seconds", [1, 6])
+def test_a_command_that_ends_around_a_reload(slow: Host, seconds: int) -> None:
+    """It ends during the reload, or just after it: either way it is started again."""
+    slow.set(a_command="/bin/sleep 100000", a_restart="on-failure")
+
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start", "a")
+            jid, pid = slow.jid("a"), slow.program("a")
+            slow.set(a_afterstart_services="slow")
+            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(seconds)
+            slow.stage.hand.end_process(pid)
+            assert (await reload).status == 0
+            await asyncio.sleep(100)
+            assert slow.jid("a") != jid
+            assert (await rows(slow.stage, "a"))["a"]["state"] == "ready"
+
+    slow.play(play)
+
+
+def test_a_jail_that_is_removed_during_a_reload(slow: Host) -> None:
+    slow.set(a_restart="on-failure")
+
+    async def play() -> None:
+        async with slow.serving():
+            await ask(slow.stage, "start", "a")
+            jid = slow.jid("a")
+            slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
+            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            await asyncio.sleep(1)
+            slow.stage.hand.remove_jail(jid)
+            await reload
+            await asyncio.sleep(100)
+            assert (await rows(slow.stage, "a"))["a"]["state"] == "ready"
+            assert slow.jid("a") != jid
+            assert inside(slow, "a") == ["ng0_a", "ng1_a", "ng2_a"]
+            assert await left_by_everything(slow) == []
+
+    slow.play(play)
+
+
+# -- what a reload stops and starts --------------------------------------------------------------
+
+
+def test_what_left_the_list_is_stopped(host: Host) -> None:
+    """Its variables remain: it is described, but no longer listed."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.set(list="a")
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.out) == (0, "b stopped\n")
+            assert [name for name, row in (await rows(host.stage)).items()
+                    if row["state"] == "ready"] == ["a"]
+
+    host.play(play)
+
+
+def test_one_that_was_started_by_name_is_left_alone(host: Host) -> None:
+    """It was never in the list; status says so."""
+    host.set(list="a")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            await ask(host.stage, "start", "b")
+            jid = host.jid("b")
+            for _ in range(2):
+                assert (await ask(host.stage, "reload")).out == ""
+            assert host.jid("b") == jid
+            shown = (await ask(host.stage, "status")).out
+            line = next(line for line in shown.splitlines() if line.startswith("b "))
+            assert "not listed" in line and "ready" in line
+
+    host.play(play)
+
+
+def test_the_list_is_known_after_a_take_over(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+        host.set(list="a")
+        async with host.serving():
+            assert (await ask(host.stage, "reload")).out == "b stopped\n"
+
+    host.play(play)
+
+
+def test_a_dependent_of_what_left_the_list_is_stopped_before_it(host: Host) -> None:
+    host.set(list="a b c", b_depend="a", c_rootdir="/usr/jail/r", c_depend="b")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            host.set(list="b c")
+            reply = await ask(host.stage, "reload")
+            # b and c depend on what is not to run any longer: they cannot stay.
+            assert reply.out.split()[:2] == ["c", "stopped"]
+
+    host.play(play)

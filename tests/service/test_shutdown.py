@@ -1,0 +1,191 @@
+"""The ways to stop: one, all, the service only, and with the host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lib.snapshot import difference
+from tests.service.conftest import Host, ask, rows
+
+
+@pytest.fixture
+def three(host: Host) -> Host:
+    """They stop one after another."""
+    host.set(list="a b c", c_rootdir="/usr/jail/r", parallel="1")
+    return host
+
+
+def stopped(out: str) -> list[str]:
+    return [line.split()[0] for line in out.splitlines()]
+
+
+def test_a_shutdown_stops_in_the_reverse_order(three: Host) -> None:
+    async def play() -> None:
+        async with three.serving():
+            await ask(three.stage, "start")
+            normal = stopped((await ask(three.stage, "stop")).out)
+        async with three.serving():
+            await ask(three.stage, "start")
+            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+        assert normal == down == ["c", "b", "a"]
+
+    three.play(play)
+
+
+def test_a_shutdown_after_a_take_over_stops_in_the_reverse_order(three: Host) -> None:
+    async def play() -> None:
+        async with three.serving():
+            await ask(three.stage, "start")
+        async with three.serving():
+            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+        assert down == ["c", "b", "a"]
+
+    three.play(play)
+
+
+def test_a_shutdown_stops_dependents_first(three: Host) -> None:
+    three.set(a_depend="c", parallel="4")
+
+    async def play() -> None:
+        async with three.serving():
+            await ask(three.stage, "start")
+            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+            assert down.index("a") < down.index("c")
+
+    three.play(play)
+
+
+def test_a_shutdown_of_some_is_refused(host: Host) -> None:
+    """It took everything down and forgot it."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            before = host.stage.look()
+            reply = await ask(host.stage, "stop", "a", shutdown=True)
+            assert reply.status == 2 and reply.err and not reply.out
+            assert difference(before, host.stage.look()) == []
+            assert {row["state"] for row in (await rows(host.stage)).values()} == {"ready"}
+            assert (await ask(host.stage, "stop", "a")).out == "a stopped\n"
+            # No shutdown has begun: what is stopped is undone, and what is started starts.
+            assert not host.has_node("ng0_a:")
+            assert (await ask(host.stage, "start", "a")).out == "a ready\n"
+
+    host.play(play)
+
+
+def test_no_start_after_a_shutdown_has_begun(host: Host) -> None:
+    host.set(a_exec_prestop="sleep 10")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            down = asyncio.create_task(ask(host.stage, "stop", shutdown=True))
+            await asyncio.sleep(1)
+            reply = await ask(host.stage, "start", "b")
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert (await down).status == 0
+
+    host.play(play)
+
+
+def test_no_start_after_sigterm(host: Host) -> None:
+    """What is under way is finished or undone meanwhile."""
+    host.set(a_exec_start="sleep 5")
+
+    async def play() -> None:
+        async with host.serving():
+            start = asyncio.create_task(ask(host.stage, "start", "a"))
+            await asyncio.sleep(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not start.done() and host.listening():
+                reply = await ask(host.stage, "start", "b")
+                assert reply.status == 1 and "the service is stopping" in reply.err
+                await asyncio.sleep(1)
+            await host.until_it_ends(60)
+
+    host.play(play)
+
+
+def test_vimages_run_on_without_the_service(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            before = host.stage.look()
+            assert (await ask(host.stage, "stop", service_only=True)).status == 0
+            await host.until_it_ends()
+            assert difference(before, host.stage.look()) == []
+        async with host.serving():
+            assert (await ask(host.stage, "start")).lines == ["a already ready",
+                                                              "b already ready"]
+
+    host.play(play)
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(tmp_path: Path):
+    """``vimage ...`` on a simulated host of its own, on which a and b run."""
+    conf = tmp_path / "rc.conf"
+    conf.write_text('vimage_list="a b"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
+                    'vimage_a_rootdir="/usr/jail/a"\nvimage_b_rootdir="/usr/jail/a"\n')
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vimage", "--simulated-host", str(tmp_path / "host"),
+             "-f", str(conf), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            cwd=Path(__file__).parents[2], timeout=60, check=False)
+
+    assert run("start").returncode == 0
+    return run
+
+
+def running(command) -> list[str]:
+    return [line.split()[0] for line in command("status").stdout.splitlines()
+            if " ready " in line]
+
+
+@pytest.mark.parametrize("words", [
+    ("stop", "--service"), ("stop", "--service-o"), ("stop", "--shut"), ("stop", "--s"),
+    ("stop", "--shutdown", "a"), ("stop", "a", "--shutdown"), ("stop", "--service-only", "a"),
+    ("stop", "--service-only", "--shutdown"), ("start", "--service-only"),
+    ("start", "--shutdown"), ("restart", "--shutdown"), ("restart", "--service-only"),
+    ("reload", "a"), ("reexec", "a"), ("stop", "--nonsense"), ("status", "--shutdown")],
+    ids=" ".join)
+def test_what_cannot_be_honoured_is_a_usage_error(command, words: tuple[str, ...]) -> None:
+    """Nothing is abbreviated, nothing ignored, and nothing is touched."""
+    done = command(*words)
+    assert done.returncode == 2, done
+    assert done.stderr and "Traceback" not in done.stderr
+    assert running(command) == ["a", "b"]
+
+
+def test_the_service_only_on_a_host_without_one(command) -> None:
+    done = command("stop", "--service-only")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert running(command) == ["a", "b"]
+
+
+def test_the_command_without_a_service_obeys_as_the_service_does(host: Host) -> None:
+    """Flags that the service would refuse are refused over the socket, too."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            before = host.stage.look()
+            for words, options in ((["start"], {"shutdown": True}),
+                                   (["restart"], {"shutdown": True}),
+                                   (["reload", "a"], {}), (["reexec", "a"], {})):
+                reply = await ask(host.stage, *words, **options)
+                assert reply.status == 2 and reply.err, (words, options, reply)
+            assert difference(before, host.stage.look()) == []
+            assert host.listening()
+
+    host.play(play)
