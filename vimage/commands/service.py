@@ -15,19 +15,34 @@ from vimage.threads import give_way_to_threads
 
 
 def run(context: Context, line: Line) -> int:
-    """Serve."""
-    return serve(context, supervised=line.has("supervised"))
+    """Serve until told to end.
+
+    Under daemon(8) nobody reads stderr: why the service could not start, or ended, goes to the
+    log.
+    """
+    from vimage.service.logs import to_syslog
+
+    context.log.setLevel(logging.INFO)
+    if not context.simulate:
+        to_syslog(context.log)
+    supervised = line.has("supervised")
+    try:
+        return serve(context, supervised=supervised)
+    except VimageError as error:
+        if supervised:
+            context.log.error("%s", error)
+        raise
+    except Exception:
+        if supervised:
+            context.log.exception("the service ended because of an internal error")
+        raise
 
 
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
     from vimage.service.daemon import Daemon, execute_again, open_daemon
-    from vimage.service.logs import to_syslog
     from vimage.service.reading import Reader
 
-    context.log.setLevel(logging.INFO)
-    if not context.simulate:
-        to_syslog(context.log)
     kernel = context.kernel
     for problem in check.host(kernel, privileged=context.privileged):
         raise VimageError(problem)
