@@ -26,14 +26,14 @@ PR_SET_CHILD_SUBREAPER = 36
 
 #: The service, on a simulated host in real time.
 SERVICE = """
-import asyncio, logging, sys
+import asyncio, logging, os, sys
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.service.daemon import Daemon
 from vimage.service.reading import Reader
 kernel = SimulatedKernel.open(sys.argv[1])
 async def live():
     service = Daemon(kernel, SimulatedProcesses(kernel), logging.getLogger("service"),
-                     reader=Reader(kernel, None, sys.argv[2]), supervised=True)
+                     reader=Reader(kernel, None, sys.argv[2]), supervisor=os.getppid())
     return await service.run()
 asyncio.run(live())
 """
