@@ -25,6 +25,7 @@ PAGES = (MAN / "vimage.8", MAN / "vimage.conf.5")
 
 _MANUAL = re.compile(r"([a-z][a-z0-9_.]*)\(([1-9])\)([.,;:]*)")
 _SENTENCE = re.compile(r"(?<=[.!?]) +(?=[A-Z=-])")
+_WORD = re.compile(r"[a-z-]+")
 _FIELD = re.compile(r"\{([a-z0-9_]+)\}")
 WIDTH = 78
 
@@ -83,10 +84,9 @@ def _ended(sentence: str) -> str:
 
 def entry(row: Variable) -> list[str]:
     """One variable."""
-    first = row.meaning.split()[0]
     meaning = row.meaning
-    if first.isalpha() and first.islower():
-        meaning = first.capitalize() + meaning[len(first):]
+    if _WORD.fullmatch(meaning.split()[0]):  # and not a name
+        meaning = meaning[0].upper() + meaning[1:]
     value = f"Value: {row.type.allowed}"
     lines = [f".It Va {row.form}", *prose(f"{meaning}."), *prose(_ended(value))]
     if row.default is variables.REQUIRED:

@@ -2,7 +2,10 @@
 
 import sys
 
-from vimage.client import main
+from vimage.main import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # after all that main sees to
+        sys.exit(130)

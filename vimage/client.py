@@ -1,101 +1,101 @@
-"""The command's first steps: ask the running service, else do it here.
+"""Asking the service.
 
-Imported before anything else, so it imports almost nothing itself.
+Part of the command's quick path: it imports almost nothing.
 """
 
 import sys
+import time
 
-from vimage.commands.output import Printer
 from vimage.service import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import _socket
+
+    from vimage.commands.output import Printer
 
 #: How often a connection that is refused is tried again, 50 ms apart.
 REFUSALS = 10
 
-#: Verbs that the service carries out when it runs.
-ASKED = frozenset({"start", "stop", "restart", "status", "reload", "reexec"})
+#: Seconds without a sign of a service that is there or about to come.
+PATIENCE = 30.0
+
+#: Seconds between two tries to reach it, and between two to start one.
+PAUSE, RELAUNCH = 0.005, 0.5
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command line; returns the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
-    parsed = _quick(argv)
-    if parsed is not None:
-        status = ask(parsed[0], parsed[2])
-        if status is not None:
-            return status
-        if argv[:2] == ["stop", "--service-only"]:
-            return 0  # there is no service to end
-        if "start" in argv and sys.platform.startswith("freebsd"):
-            from vimage.service import launch
-
-            return launch.and_ask(*parsed)
-    if argv[:2] == ["service", "--supervised"]:
-        return _serve(argv[2:])
-    from vimage.commands import main as local
-
-    return local(argv)
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while the service was at work."""
 
 
-def _serve(argv: list[str]) -> int:
-    """Be the service, as ``launch`` starts it; the whole command line is not needed."""
-    # asyncio brings ssl along where it is; the service has no use for it, and starts sooner.
-    sys.modules["ssl"] = None  # type: ignore[assignment]
-    from vimage.commands import attempt
-    from vimage.commands.context import Context
-    from vimage.commands.service import serve
+class Patience:
+    """The time until waiting is over."""
 
-    context = Context(file=argv[1] if argv[:1] == ["-f"] else None)
-    return attempt(lambda: serve(context, supervised=True))
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """There was a sign of life."""
+        self._end = time.monotonic() + PATIENCE
+
+    def over(self) -> bool:
+        """Wait a little; whether it was in vain for too long."""
+        time.sleep(PAUSE)
+        return time.monotonic() > self._end
 
 
-def _quick(argv: list[str]) -> "tuple[bytes, str | None, Printer] | None":
-    """(request, file, printer) when this is for the service, None when it is not.
+def ask(request: bytes, printer: "Printer", start: "Callable[[], None] | None" = None, *,
+        leaves_work: bool = False, in_version_1: "Sequence[str] | None" = None,
+        path: "str | None" = None) -> int | None:
+    """Ask the service and print what it answers; returns the exit status.
 
-    Whatever is not plainly for it is left to the full command line.
+    A service that is ending says so, or hangs up: the next one is asked.  Where none runs,
+    ``start`` starts one, and without it None is returned.  Raises VimageError("service_silent").
+
+    With ``leaves_work`` the service goes on with the request when the command ends before.
+    ``in_version_1`` is the request for a service from before the present form of requests.
     """
-    file, words, options, json, rc = None, [], [], False, False
-    left = list(argv)
-    while left:
-        word = left.pop(0)
-        if word == "--json":
-            json = True
-        elif word == "--rc":
-            rc = True
-        elif word in ("--shutdown", "--service-only"):
-            options.append(word[2:].replace("-", "_"))
-        elif word == "-f" and left:
-            file = left.pop(0)
-        elif word.startswith("-"):
+    patience = Patience()
+    next_start = 0.0
+    turned_away = False
+    while True:
+        connection = _connect(path or wire.SOCKET)
+        if connection is not None:
+            try:
+                talk = _Talk(connection, printer, in_version_1=in_version_1 == ())
+                status = talk.exchange(request, leaves_work)
+            finally:
+                connection.close()
+            if talk.old and in_version_1:
+                request, in_version_1 = wire.request_1(in_version_1), ()
+                continue
+            if talk.old:
+                sys.stderr.write("vimage: the service that runs is of an older version; "
+                                 "vimage reexec puts the installed version in its place\n")
+            if status is not None:
+                return status
+            turned_away = True
+            if talk.again:
+                patience.renew()
+        elif start is not None:
+            if time.monotonic() >= next_start:
+                start()
+                next_start = time.monotonic() + RELAUNCH
+        elif not turned_away or not _comes_back():
             return None
-        else:
-            words.append(word)
-    if not words or words[0] not in ASKED or options and words[0] != "stop":
-        return None
-    if file and not file.startswith("/"):
-        import os
+        if patience.over():
+            from vimage.messages import VimageError
 
-        file = os.path.abspath(file)
-    return (wire.request(words[0], words[1:], file, options), file,
-            Printer(words[0], rc=rc, json=json))
+            raise VimageError("service_silent", seconds=f"{PATIENCE:g}")
 
 
-def ask(request: bytes, printer: "Printer", path: str = wire.SOCKET) -> int | None:
-    """The exit status that the service answers with, None when no service answers."""
-    connection = _connect(path)
-    if connection is None:
-        return None
-    try:
-        connection.sendall(request)
-        return _print(connection, printer)
-    except OSError as error:
-        sys.stderr.write(f"vimage: the service: {error.strerror}\n")
-        return 1
-    finally:
-        connection.close()
+def _comes_back() -> bool:
+    """Whether there will be a service again."""
+    from vimage.service import launch
+
+    return launch.supervised()
 
 
 def _connect(path: str) -> "_socket.socket | None":
@@ -104,7 +104,7 @@ def _connect(path: str) -> "_socket.socket | None":
     The kernel refuses when more clients wait than kern.ipc.soacceptqueue allows, and also
     when the service that made the socket has died: a refusal is tried again for a while.
     """
-    import _socket
+    import _socket  # socket itself would bring selectors and enum along
 
     for tries in range(REFUSALS + 1):
         connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -114,8 +114,6 @@ def _connect(path: str) -> "_socket.socket | None":
         except ConnectionRefusedError:
             connection.close()
             if tries < REFUSALS:
-                import time
-
                 time.sleep(0.05)
         except OSError:
             connection.close()
@@ -123,20 +121,83 @@ def _connect(path: str) -> "_socket.socket | None":
     return None
 
 
-def _print(connection: object, printer: "Printer") -> int:
-    """Print what the service says, until it gives the exit status."""
-    buffer = b""
-    while True:
-        found = wire.split(buffer)
-        if found is None:
-            more = connection.recv(65536)  # type: ignore[attr-defined]
-            if not more:
-                sys.stderr.write("vimage: the service ended before it had answered\n")
-                return 1
-            buffer += more
-            continue
-        kind, body, buffer = found
-        if kind == wire.EVENT:
-            printer.send(wire.object_of(body))
-        if printer.status is not None:
-            return printer.status
+class _Talk:
+    """One request and the answer to it."""
+
+    def __init__(self, connection: "_socket.socket", printer: "Printer", *,
+                 in_version_1: bool) -> None:
+        self._connection = connection
+        self._printer = printer
+        self._in_version_1 = in_version_1  # the request is one of version 1
+        self._begun = False  # an event has come
+        self.again = False  # the service is ending and said so
+        self.old = False  # it is one of version 1 and has refused the request
+
+    def exchange(self, request: bytes, leaves_work: bool) -> int | None:
+        """The exit status; None when the service has ended before it began.
+
+        Raises OSError when stdout cannot be written to.
+        """
+        try:
+            try:
+                self._connection.sendall(request)
+            except ConnectionError:
+                pass  # it has ended, or has refused before it was asked: its answer says so
+            return self._print()
+        except KeyboardInterrupt:
+            self._printer.break_off()
+            raise Interrupted("interrupted; the service goes on with it" if leaves_work
+                              else "interrupted") from None
+
+    def _receive(self) -> bytes:
+        """The next octets; none when the service has ended."""
+        try:
+            return self._connection.recv(65536)
+        except ConnectionError:
+            return b""
+
+    def _print(self) -> int | None:
+        """Print what the service says, until it gives the exit status."""
+        printer = self._printer
+        buffer = b""
+        while True:
+            found = wire.split(buffer)
+            if found is None:
+                more = self._receive()
+                if not more:
+                    return self._lost()
+                buffer += more
+                continue
+            kind, body, buffer = found
+            if kind == b"x":
+                return int(body)
+            if kind != wire.EVENT:
+                self._print_version_1(kind, body)
+                continue
+            event = wire.object_of(body)
+            if event["event"] == "again":
+                self.again = True
+                return None
+            self._begun = True
+            printer.send(event)
+            if printer.status is not None:
+                return printer.status
+            if printer.error is not None:
+                raise printer.error
+
+    def _lost(self) -> int | None:
+        if not self._begun:
+            return None
+        self._printer.break_off()
+        sys.stderr.write("vimage: the service ended before it had answered\n")
+        return 1
+
+    def _print_version_1(self, kind: bytes, body: bytes) -> None:
+        """Text from a service of version 1: its answer, or that it cannot read the request."""
+        text = body.decode("utf-8", "replace")
+        if kind == b"o":
+            self._printer.send({"event": "say", "text": text.rstrip("\n")})
+        elif self._in_version_1:
+            sys.stderr.write(text)
+        else:
+            self.old = True

@@ -336,10 +336,8 @@ class Engine:
         """
         problems: list[Problem] = []
         try:
-            problems += await self._take_back_new(record)
-            if not problems:
-                problems += await self._do_old_again(record)
-                problems += await self._amend_back(record)
+            problems = await self._take_back_new(record) or await self._do_old_again(record) \
+                or await self._amend_back(record)
         finally:
             self.host.release(record.name)
         if problems:
@@ -351,14 +349,19 @@ class Engine:
         return []
 
     async def _take_back_new(self, record: Record) -> list[Problem]:
-        problems: list[Problem] = []
+        """A command that fails is only logged: it is not run again."""
+        left: list[Problem] = []
         new = [pair for pair in steps_of(record) if pair[0].change == NEW]
         for entry, step in plan.undo_order(new):
-            problems += await self._undo_entry(record, entry, step)
+            problems = await self._undo_entry(record, entry, step)
             if entry.state == UNDONE:
                 record.entries.remove(entry)
+                for problem in problems:
+                    self.host.log.error("%s", problem)
+            else:
+                left += problems
             self._save(record)
-        return problems
+        return left
 
     async def _do_old_again(self, record: Record) -> list[Problem]:
         """What the change has undone, in the order in which it was first done."""

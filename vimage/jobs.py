@@ -214,6 +214,10 @@ class Jobs:
             async with self.slots:
                 job.running = True
                 job.result = await job.act(job)
+        except asyncio.CancelledError:
+            job.result = Result(job.name, Outcome.FAILED, (Problem.of(
+                "service_stopping", vimage=job.name),))
+            raise
         except Exception as error:
             self._log.exception("%s %s", job.verb.value, job.name)
             job.result = Result(job.name, Outcome.FAILED, (Problem.of(
@@ -221,9 +225,9 @@ class Jobs:
                 why=f"internal error: {error!r}"),))
         finally:
             self._end(job)
-        if job.result is not None:
-            for report in job.reports:
-                report(job.result)
+            if job.result is not None:
+                for report in job.reports:
+                    report(job.result)
 
     def _end(self, job: Job) -> None:
         queue = self._queues[job.name]

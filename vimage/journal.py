@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vimage import __version__
-from vimage.atomic import replace
+from vimage.atomic import replace as replace
 from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 

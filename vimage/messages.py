@@ -22,8 +22,9 @@ MESSAGES: dict[str, Message] = {
         "the service is not running",
         "service vimage start starts it; the vimages that run are taken over."),
     "service_silent": Message(
-        "the service did not answer within {seconds} s",
-        "It could not start. Its words are in the system log (facility daemon)."),
+        "the service did not answer within {seconds} s; see the system log",
+        "The service could not start, or took too long to end. It gives the reason in the "
+        "system log (facility daemon)."),
     "shutdown_late": Message(
         "not everything was stopped within {seconds} s: {names}",
         "rcshutdown_timeout, less ten seconds, is what all vimages have to stop at shutdown."),
@@ -143,11 +144,10 @@ MESSAGES: dict[str, Message] = {
         "{variable} is set in {first} and in {second}, to different values",
         "Set the variable in one of the two files."),
     # -- commands ------------------------------------------------------------------------
-    "no_command": Message("exec: no command given", "Say what to run: vimage exec NAME COMMAND."),
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
     "no_yaml": Message(
-        "the YAML format needs PyYAML (pkg install py311-yaml)",
+        "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),
     "import_unreadable": Message(
         "{file}: {why}",
@@ -271,9 +271,6 @@ MESSAGES: dict[str, Message] = {
     "service_stopping": Message(
         "the service is stopping",
         "Nothing is started any more: the host goes down, or the service was told to end."),
-    "shutdown_names": Message(
-        "stop --shutdown stops every vimage; it takes no names",
-        "The option is for the shutdown of the host."),
     # -- steps ---------------------------------------------------------------------------
     "step_failed": Message(
         "{name}: {why}",

@@ -71,14 +71,17 @@ class Reload:
         if before is not None:
             await self._stop([name for name in before if name not in listed])
             await self._start([name for name in listed if name not in before])
-        self.session.apply_list(self.loaded)
+        # One that could not be started is new to the next reload, too.
+        known = before if before is not None else listed
+        self.session.apply_list(name for name in listed
+                                if name in known or name in self.session.records)
         return self.status
 
     async def _change_all(self) -> None:
         names = [name for name, record in self.session.records.items()
                  if name in self.loaded.configuration.vimages and record.file == self.file
                  and record.state in (READY, CHANGING)]
-        jobs = [Job(name, Verb.CHANGE, self._change, self._report) for name in names]
+        jobs = [Job(name, Verb.CHANGE, self._change, self._report_change) for name in names]
         self.session.jobs.add(jobs)
         await Operation(jobs=jobs).answer()
 
@@ -132,6 +135,12 @@ class Reload:
             self.sink.send(events.problem(problem))
         if answer.status:
             self.status = FAILED
+
+    def _report_change(self, result: Result) -> None:
+        """Only what went wrong: what was applied has been told."""
+        self.status = FAILED
+        for problem in result.problems:
+            self.sink.send(events.problem(problem))
 
     def _report(self, result: Result) -> None:
         if not result.ok:

@@ -135,10 +135,9 @@ class Session:
         remembered = self.journal.remembered.get(_LIST)
         return None if remembered is None else remembered.get("names", ())
 
-    def apply_list(self, loaded: Loaded) -> None:
+    def apply_list(self, names: Iterable[str]) -> None:
         """Remember vimage_list as what is applied now."""
-        self._remember(lambda: self.journal.remember(
-            _LIST, {"names": list(loaded.configuration.list)}))
+        self._remember(lambda: self.journal.remember(_LIST, {"names": list(names)}))
 
     def forget_list(self) -> None:
         """Nothing is applied any more."""
@@ -223,7 +222,8 @@ class Session:
             if bad:
                 return refusal([*general, *_flat(bad)])
         operation = Operation(report, problems=tuple(general))
-        operation.skipped = self._skip(loaded, wanted, bad)
+        operation.skipped = [*self._unknown(names or loaded.configuration.list),
+                             *self._skip(loaded, wanted, bad)]
         out = {result.name for result in operation.skipped}
         operation.jobs = self._start_jobs(loaded, [n for n in wanted if n not in out], report,
                                           file, checked=free if all_or_none else (), taken=taken)
@@ -361,8 +361,9 @@ class Session:
         if names and kept:
             return refusal([*general, *_flat(kept)])
         operation = Operation(report, problems=tuple(general))
-        operation.skipped = [Result(name, Outcome.SKIPPED, tuple(problems))
-                             for name, problems in kept.items()]
+        operation.skipped = [*self._unknown(names or loaded.configuration.list),
+                             *(Result(name, Outcome.SKIPPED, tuple(problems))
+                               for name, problems in kept.items())]
         self._restart_jobs(operation, loaded, [n for n in asked if n not in kept], file)
         return operation
 
@@ -473,8 +474,8 @@ class Session:
         good, bad = [], {}
         for name in names:
             if name in self.newer:
-                bad[name] = [self.newer[name].problem]
-            elif name in loaded.configuration.vimages:
+                continue
+            if name in loaded.configuration.vimages:
                 good.append(name)
             else:
                 bad[name] = self._problems_of(loaded, name)
@@ -502,6 +503,11 @@ class Session:
         problems += check.vimage(self.kernel, vimage, configuration, self.journal.shared,
                                  running=running)
         return [problem for problem in problems if not problem.warning]
+
+    def _unknown(self, names: Iterable[str]) -> list[Result]:
+        """Those that a newer version has started are left alone."""
+        return [Result(name, Outcome.FAILED, (self.newer[name].problem,))
+                for name in names if name in self.newer]
 
     def _skip(self, loaded: Loaded, wanted: Sequence[str],
               bad: Mapping[str, list[Problem]]) -> list[Result]:

@@ -63,6 +63,12 @@ def test_one_line_for_rc(verb, title):
     assert shown(verb, *START, rc=True, terminal=True) == (f"{title} vimages: a.\n", SAID)
 
 
+def test_a_restart_names_each_once_for_rc():
+    stopped = {**ready("a"), "outcome": "stopped"}
+    assert shown("restart", START[0], stopped, ready("a"), END, rc=True) == (
+        "Restarting vimages: a.\n", "")
+
+
 def test_other_verbs_are_the_same_for_rc():
     say = {"event": "say", "text": "the installed version takes over"}
     assert shown("reexec", say, END, rc=True) == ("the installed version takes over\n", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vimage.configuration.load import loaded_from
 from vimage.configuration.mac import derive
-from vimage.kernel.simulated import Hand, SimulatedKernel
+from vimage.kernel.simulated import HostControl, SimulatedKernel
 
 VARIABLES = {"vimage_list": "a", "vimage_a_rootdir": "/r", "vimage_a_bridges": "em1"}
 
@@ -19,7 +19,7 @@ def test_what_has_not_changed_is_not_worked_out_again(tmp_path: Path) -> None:
 
 def test_every_source_counts(tmp_path: Path) -> None:
     kernel = SimulatedKernel.open(tmp_path)
-    hand = Hand(kernel)
+    hand = HostControl(kernel)
     last = loaded_from(kernel, VARIABLES)
     assert loaded_from(kernel, VARIABLES | {"vimage_a_hostname": "b"}, last) is not last
     hand.set_sysctl("kern.hostuuid", "5f0d6a38-2e1b-4f7c-9a45-7f3b1c2d4e60")

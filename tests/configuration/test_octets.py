@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from vimage.commands import main
+from vimage.main import main
 from vimage.configuration import rcconf, render
 from vimage.configuration.resolve import lines, resolve
 from vimage.configuration.values import SHELL

@@ -122,8 +122,9 @@ def test_host_only_bridges_printed_back():
 def test_as_a_dict_it_is_json():
     vimage = resolved({"vimage_a_1_rootdir": "/j", "vimage_a_1_bridges": "!em0",
                        "vimage_a_1_exec_prestart": "true"})
-    data = json.loads(json.dumps(render.as_dict(vimage)))
+    data = json.loads(json.dumps(vimage.to_dict()))
     assert data["name"] == "a-1" and data["boot"] == "network"
-    assert data["links"] == [{"index": 0, "parent": "em0", "host_only": False, "name": "ng0_a-1",
-                              "mac_from": "kernel", "mac": None, "addresses": []}]
+    link, = data["links"]
+    assert link.items() >= {"index": 0, "parent": "em0", "host_only": False, "name": "ng0_a-1",
+                            "mac_from": "kernel", "mac": None}.items()
     assert data["hooks"] == {"exec_prestart": ["true"]}

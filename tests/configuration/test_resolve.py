@@ -267,13 +267,15 @@ PARTS = (
 VALUES = st.sampled_from((
     "/", "/j", "a", "b", "em0", "em0 lan", "=em0 -", "192.0.2.2/24", "192.0.2.1", "fe80::1%x",
     "YES", "none", "0", "1-9", "a b", "", " ", "x\ny", "{variable}", "maxproc:deny=1",
-    "allow.chflags", "02:00:00:00:00:01"))
+    "allow.chflags", "02:00:00:00:00:01",
+    "f\udcfcr", "fe80::1%\n", "/\udcfc"))
 SETTINGS = st.dictionaries(
     st.sampled_from([f"vimage_{name}{part}" for part in PARTS for name in ("a_", "b_", "a_b_", "")]
                     + ["vimage_enable", "vimage_parallel", "vimage_bridge_lan_addr",
                        "vimage_mac_seed", "vimage_bridge_list", "vimage_user", "vimage_"]),
     VALUES, max_size=25)
-LISTS = st.lists(st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d")), max_size=4)
+LISTS = st.lists(
+    st.sampled_from(("a", "b", "a-b", "a_b", "7", "bridge", "c/d", "\udcfc")), max_size=4)
 
 
 @given(SETTINGS, LISTS)
@@ -282,7 +284,7 @@ def test_whatever_is_set_there_is_an_answer(settings, listed):
     settings = {**settings, "vimage_list": " ".join(listed)}
     configuration, problems = resolve(settings, hostuuid=UUID, cpus=2)
     errors = [problem for problem in problems if not problem.warning]
-    assert all(line and "\n" not in line for line in lines(problems))
+    assert all(line and line.isprintable() for line in lines(problems))
     assert not {problem.vimage for problem in errors} & set(configuration.vimages)
     assert not configuration.vimages or "" not in {problem.vimage for problem in errors}
     for vimage in configuration.vimages.values():

@@ -126,6 +126,11 @@ def test_amounts_that_rctl_takes(given_, read):
     assert values.RULES.parse(rule) == (rule,)
 
 
+def test_a_scope_that_is_not_an_interface():
+    with pytest.raises(ValueError, match="is not an interface name"):
+        values.ROUTER6.parse("fe80::1%a b")
+
+
 @pytest.mark.parametrize(("rule", "why"), [
     ("vmemoryuse:deny=", "is not an amount"), ("vmemoryuse:deny=08", "08 is not an amount"),
     ("vmemoryuse:deny=1kk", "1kk is not an amount"), ("vmemoryuse:deny=-1", "not an amount"),

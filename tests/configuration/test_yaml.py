@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.configuration.test_render import UUID, VIMAGES, resolved
-from vimage.commands import main
+from vimage.main import main
 from vimage.configuration import render, yamlfiles
 from vimage.configuration.resolve import lines, resolve
 from vimage.messages import VimageError

@@ -55,10 +55,10 @@ class Host(ABC):
                 function(*args)
         self._undo.callback(attempt)
 
-    def node(self, type: str, peer_hook: str) -> NgNode:
+    def node(self, kind: str, peer_hook: str) -> NgNode:
         """A node of that type on a hook of this process's own socket node."""
         hook = self.name("h")
-        self.kernel.ng_mkpeer(".:", type, hook, peer_hook)
+        self.kernel.ng_mkpeer(".:", kind, hook, peer_hook)
         node = self.kernel.ng_node(f".:{hook}")
         self.on_close(self.kernel.ng_shutdown, address(node))
         return node

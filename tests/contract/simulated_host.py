@@ -7,7 +7,7 @@ import shutil
 
 from tests.contract.any_host import Host
 from vimage.kernel import JailId
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
 
@@ -15,7 +15,7 @@ class SimulatedHost(Host):
     def __init__(self, directory) -> None:
         self.kernel = self._kernel = SimulatedKernel.create(directory)
         self.kernel.kld_load("ng_ether")
-        self.hand = Hand(self._kernel)
+        self.hand = HostControl(self._kernel)
         self.processes = SimulatedProcesses(self._kernel)
 
     def shut(self) -> None:

@@ -47,7 +47,7 @@ def test_the_loopback_interface_has_no_mac(host):
     lambda k: k.if_get(MISSING),
     lambda k: k.if_users(MISSING),
     lambda k: k.if_rename(MISSING, "nosuch1"),
-    lambda k: k.if_set_flags(MISSING, set=Iff.UP),
+    lambda k: k.if_set_flags(MISSING, on=Iff.UP),
     lambda k: k.if_set_mtu(MISSING, 1500),
     lambda k: k.if_mtu(MISSING),
     lambda k: k.if_set_mac(MISSING, "02:00:00:00:0a:01"),
@@ -139,11 +139,11 @@ def test_rename_to_what_is_no_name(host, new):
 @contract("if_set_flags")
 def test_up_and_down(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.UP)
+    host.kernel.if_set_flags(name, on=Iff.UP)
     flags = host.kernel.if_get(name).flags
     assert flags & Iff.UP
     assert flags & Iff.RUNNING
-    host.kernel.if_set_flags(name, clear=Iff.UP)
+    host.kernel.if_set_flags(name, off=Iff.UP)
     flags = host.kernel.if_get(name).flags
     assert not flags & Iff.UP
     assert not flags & Iff.RUNNING
@@ -152,16 +152,16 @@ def test_up_and_down(host):
 @contract("if_set_flags")
 def test_promiscuous_for_good(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.PPROMISC)
+    host.kernel.if_set_flags(name, on=Iff.PPROMISC)
     assert host.kernel.if_get(name).flags & Iff.PROMISC
-    host.kernel.if_set_flags(name, clear=Iff.PPROMISC)
+    host.kernel.if_set_flags(name, off=Iff.PPROMISC)
     assert not host.kernel.if_get(name).flags & (Iff.PROMISC | Iff.PPROMISC)
 
 
 @contract("if_set_flags")
 def test_promiscuous_cannot_be_set_as_a_flag(host):
     _, name = host.eiface()
-    host.kernel.if_set_flags(name, set=Iff.PROMISC | Iff.LOOPBACK)
+    host.kernel.if_set_flags(name, on=Iff.PROMISC | Iff.LOOPBACK)
     assert not host.kernel.if_get(name).flags & Iff.PROMISC
 
 

@@ -24,6 +24,15 @@ def test_rules_come_and_go(host):
         host.kernel.rctl_remove(f"jail:{name}:")
 
 
+@contract("rctl_add")
+@pytest.mark.parametrize("amount", ["4096b", "4096", "64k", "64KB", "1g/process"])
+def test_amounts_as_rctl_takes_them(host, amount):
+    host.with_accounting(True)
+    name = host.kernel.jail_get(host.jail()).name
+    host.kernel.rctl_add(f"jail:{name}:memoryuse:log={amount}")
+    host.kernel.rctl_remove(f"jail:{name}:")
+
+
 @contract("rctl_remove", errno.ESRCH)
 def test_no_rule_matches(host):
     host.with_accounting(True)

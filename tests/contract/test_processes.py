@@ -201,3 +201,20 @@ def test_what_was_started_runs_on(host):
     assert host.kernel.process(started.pid) == started
     assert host.kernel.jail_of(started.pid) == jid
     assert host.kernel.jail_clear(jid, 9) is None
+
+
+@contract("Processes.close")
+def test_whoever_waits_at_the_end_hears_of_it(host):
+    processes = host.other_processes()
+    jail = host.jail()
+
+    async def main():
+        process = await processes.start(JailCommand(jail, ["/bin/sleep", "1000"]))
+        waiting = asyncio.create_task(process.wait())
+        await asyncio.sleep(0)
+        processes.close()
+        with pytest.raises(HelperGone):
+            await waiting
+
+    host.run(main())
+    assert host.kernel.jail_clear(jail, 9) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.engine.kinds import variables
 from tests.lib import snapshot
 from vimage.configuration.load import Loaded, loaded_from
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.session import Answer, Session, open_session
 
@@ -35,7 +35,7 @@ class Stage:
             Path(self.kernel.path(f"{ROOT}/{path}")).touch(mode=0o755)
         self.kernel.kld_load("ng_ether")
         self.kernel.boot_id()
-        self.hand = Hand(self.kernel)
+        self.hand = HostControl(self.kernel)
         self.before = self.look()
         self.variables = variables(kind, root=ROOT, parent=PARENT, other=OTHER)
 

@@ -12,7 +12,7 @@ from vimage.kernel import Iff
 def _jng(stage: Stage) -> None:
     """What ``jng bridge other em1`` does."""
     kernel = stage.kernel
-    kernel.if_set_flags(PARENT, set=Iff.UP)
+    kernel.if_set_flags(PARENT, on=Iff.UP)
     kernel.ng_ether_set(f"{PARENT}:", promisc=True, autosrc=False)
     kernel.ng_mkpeer(f"{PARENT}:", "bridge", "lower", "link0")
     kernel.ng_connect(f"{PARENT}:", "upper", f"{PARENT}:lower", "link1")

@@ -41,7 +41,7 @@ def interface(host):
 
 
 def flags(host):
-    host.kernel.if_set_flags("leaky", set=Iff.UP)
+    host.kernel.if_set_flags("leaky", on=Iff.UP)
 
 
 def options(host):

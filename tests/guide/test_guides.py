@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.lib import snapshot
-from vimage.commands import main
-from vimage.kernel.simulated import Hand, SimulatedKernel
+from vimage.kernel.simulated import HostControl, SimulatedKernel
+from vimage.main import main
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/guide"
@@ -40,7 +40,7 @@ def host(tmp_path):
     """A simulated host that has what the host's own rc.conf would have made."""
     kernel = SimulatedKernel.open(tmp_path / "host")
     for number, name in enumerate(INTERFACES):
-        Hand(kernel).attach(name, f"58:9c:fc:00:00:{number:02x}")
+        HostControl(kernel).attach(name, f"58:9c:fc:00:00:{number:02x}")
     for program in PROGRAMS:
         path = Path(kernel.path(program))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def host(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o755)
-    Hand(kernel).set_sysctl("kern.racct.enable", 1)
+    HostControl(kernel).set_sysctl("kern.racct.enable", 1)
     for module in ("ng_ether", "linprocfs"):
         kernel.kld_load(module)
     yield kernel

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vimage import importing
-from vimage.commands import import_, main
+from vimage.commands import import_
+from vimage.main import main
 from vimage.importing import jailconf
 from vimage.messages import VimageError
 

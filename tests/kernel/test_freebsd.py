@@ -326,9 +326,10 @@ def test_a_console_has_a_terminal(jid, tmp_path) -> None:
     script.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from vimage.kernel.freebsd import console, enter\n"
+        "from vimage.kernel import ENVIRONMENT, JailId\n"
+        "from vimage.kernel.freebsd import console\n"
         f"sys.exit(console.console(JailId({jid}), ['sh', '-c', 'tty -s && read x && echo got $x;"
-        " exit 5'], enter.CLEAN))\n")
+        " exit 5'], ENVIRONMENT))\n")
     from sys import executable
     result = subprocess.run([executable, str(script)], input="word\n", capture_output=True,
                             text=True, timeout=60, check=False)

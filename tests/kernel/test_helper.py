@@ -78,8 +78,9 @@ def test_exit_status(command: str, status: int) -> None:
 def test_what_a_command_gets() -> None:
     async def body(processes: HelperProcesses) -> None:
         assert sorted((await output(processes, "env")).split()) == [
-            "HOME=/", "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-            "PWD=/", "SHELL=/bin/sh", "USER=root"]
+            "HOME=/", "LOGNAME=root",
+            "PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+            "PWD=/", "SHELL=/bin/sh", "TERM=dumb", "USER=root"]
         assert await output(processes, "umask; pwd; cat") == "0022\n/\n"
         assert await output(processes, "trap") == ""
     run(body)
@@ -215,10 +216,20 @@ def test_work_without_a_jail_fails_clearly() -> None:
         assert caught.value.errno in (errno.ENOENT, errno.ENOSYS)
         os.kill(helper.pid, signal.SIGKILL)
         time.sleep(0.05)
-        with pytest.raises(HelperGone):
+        with pytest.raises(OSError) as caught:  # by a new helper
             helper.enter(JailId(999_999), "kill", 0)
+        assert caught.value.errno in (errno.ENOENT, errno.ENOSYS)
     finally:
         helper.close()
+
+
+def test_a_helper_that_died_in_silence_is_replaced_for_the_next_command() -> None:
+    async def body(processes: HelperProcesses) -> None:
+        helper = processes._helper.pid
+        os.kill(helper, signal.SIGKILL)
+        os.waitid(os.P_PID, helper, os.WEXITED | os.WNOWAIT)
+        assert await (await start(processes, "sh", "-c", "exit 6")).wait() == 6
+    run(body)
 
 
 def test_channel_keeps_what_does_not_fit() -> None:
@@ -253,7 +264,7 @@ def test_channel_keeps_what_does_not_fit() -> None:
 def test_the_helper_refuses_what_is_not_a_jail(jid: int, request_: tuple[object, ...]) -> None:
     """The last line of defence: nothing that comes over the channel runs on the host for it."""
     (a, b), (c, d) = pair(), pair()
-    helper, service = spawner.Helper(Channel(b), Channel(d)), Channel(c)
+    helper, service = spawner.HelperLoop(Channel(b), Channel(d)), Channel(c)
     service.send(tuple(jid if word == "JID" else word for word in request_))
     assert helper.serve(helper.commands)
     assert helper.children == {}
@@ -432,10 +443,10 @@ def running(command: str) -> list[str]:
 
 
 @pytest.fixture
-def inner() -> Iterator[tuple[spawner.Helper, Channel, Channel]]:
+def inner() -> Iterator[tuple[spawner.HelperLoop, Channel, Channel]]:
     """The loop of the helper in this process, and the service's ends of both channels."""
     (a, b), (c, d) = pair(), pair()
-    helper = spawner.Helper(Channel(b), Channel(d))
+    helper = spawner.HelperLoop(Channel(b), Channel(d))
     yield helper, Channel(a), Channel(c)
     signal.set_wakeup_fd(-1)
     for end in (a, b, c, d):
@@ -463,7 +474,7 @@ REQUESTS = [("start", 1, ["/usr/bin/true"], None, "/"),
 @pytest.mark.parametrize(("function", "number"), [
     ("os.fork", errno.EAGAIN), ("os.pipe2", errno.EMFILE), ("socket.socketpair", errno.EMFILE)])
 def test_what_is_refused_is_answered_and_leaks_nothing(
-        inner: tuple[spawner.Helper, Channel, Channel], monkeypatch: pytest.MonkeyPatch,
+        inner: tuple[spawner.HelperLoop, Channel, Channel], monkeypatch: pytest.MonkeyPatch,
         request_: tuple[object, ...], function: str, number: int) -> None:
     helper, sync, commands = inner
     if (request_[0] == "enter") == (function == "os.pipe2"):
@@ -567,11 +578,11 @@ def test_a_send_that_fails_half_way_sends_the_rest_later(monkeypatch: pytest.Mon
 
 def slow_helper(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Visits to jail 1 take that long, others none; there need be no jail."""
-    def inside(self: spawner.Helper, jail: JailId, work: str, argument: object) -> object:
+    def inside(self: spawner.HelperLoop, jail: JailId, work: str, argument: object) -> object:
         if jail == 1:
             time.sleep(seconds)
         return ("result", int(jail)), []
-    monkeypatch.setattr(spawner.Helper, "inside", inside)
+    monkeypatch.setattr(spawner.HelperLoop, "inside", inside)
 
 
 def test_a_visit_that_takes_long_holds_up_neither_commands_nor_other_visits(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 
 import pytest
 
 from vimage.kernel import JailError
-from vimage.kernel.freebsd import address, ifreq, interface, jail, limits, mount, sockaddr, tcp
+from vimage.kernel.freebsd import (
+    address, ifreq, interface, jail, limits, mount, netgraph, sockaddr, tcp,
+)
 
 NAME = b"ng0_vj1".ljust(16, b"\0")
 
@@ -168,35 +171,37 @@ def test_statfs() -> None:
 
 
 @pytest.mark.parametrize(("name", "type_", "value", "expected"), [
-    ("persist", jail.Type("boolean"), True, ("persist", None)),
-    ("persist", jail.Type("boolean"), None, ("persist", None)),
-    ("persist", jail.Type("boolean"), False, ("nopersist", None)),
-    ("allow.raw_sockets", jail.Type("boolean"), "0", ("allow.noraw_sockets", None)),
-    ("allow.noraw_sockets", jail.Type("boolean", inverted=True), None,
+    ("persist", jail.ParameterType("boolean"), True, ("persist", None)),
+    ("persist", jail.ParameterType("boolean"), None, ("persist", None)),
+    ("persist", jail.ParameterType("boolean"), False, ("nopersist", None)),
+    ("allow.raw_sockets", jail.ParameterType("boolean"), "0", ("allow.noraw_sockets", None)),
+    ("allow.noraw_sockets", jail.ParameterType("boolean", inverted=True), None,
      ("allow.noraw_sockets", None)),
-    ("allow.noraw_sockets", jail.Type("boolean", inverted=True), "false",
+    ("allow.noraw_sockets", jail.ParameterType("boolean", inverted=True), "false",
      ("allow.raw_sockets", None)),
-    ("vnet", jail.Type("jailsys"), "new", ("vnet", b"\1\0\0\0")),
-    ("ip4", jail.Type("jailsys"), "inherit", ("ip4", b"\2\0\0\0")),
-    ("host.hostname", jail.Type("text"), "vj1", ("host.hostname", b"vj1\0")),
-    ("devfs_ruleset", jail.Type("i"), "5", ("devfs_ruleset", b"\5\0\0\0")),
-    ("children.max", jail.Type("i"), 5, ("children.max", b"\5\0\0\0")),
-    ("ip4.addr", jail.Type("inet", array=True), "192.0.2.1,192.0.2.2",
+    ("vnet", jail.ParameterType("jailsys"), "new", ("vnet", b"\1\0\0\0")),
+    ("ip4", jail.ParameterType("jailsys"), "inherit", ("ip4", b"\2\0\0\0")),
+    ("host.hostname", jail.ParameterType("text"), "vj1", ("host.hostname", b"vj1\0")),
+    ("devfs_ruleset", jail.ParameterType("i"), "5", ("devfs_ruleset", b"\5\0\0\0")),
+    ("children.max", jail.ParameterType("i"), 5, ("children.max", b"\5\0\0\0")),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "192.0.2.1,192.0.2.2",
      ("ip4.addr", b"\xc0\0\2\1\xc0\0\2\2")),
-    ("ip4.addr", jail.Type("inet", array=True), "", ("ip4.addr", b"")),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "", ("ip4.addr", b"")),
 ])
-def test_jail_parameter(name: str, type_: jail.Type, value: jail.Value,
+def test_jail_parameter(name: str, type_: jail.ParameterType, value: jail.Value,
                         expected: tuple[str, bytes | None]) -> None:
     assert jail.encode(name, type_, value) == expected
 
 
 @pytest.mark.parametrize(("name", "type_", "value", "words"), [
-    ("persist", jail.Type("boolean"), "maybe", 'persist: unknown boolean value "maybe"'),
-    ("vnet", jail.Type("jailsys"), "old", 'vnet: unknown jailsys value "old"'),
-    ("securelevel", jail.Type("i"), "high", 'securelevel: non-integer value "high"'),
-    ("ip4.addr", jail.Type("inet", array=True), "::1", "ip4.addr: not an IPv4 address: ::1"),
+    ("persist", jail.ParameterType("boolean"), "maybe", 'persist: unknown boolean value "maybe"'),
+    ("vnet", jail.ParameterType("jailsys"), "old", 'vnet: unknown jailsys value "old"'),
+    ("securelevel", jail.ParameterType("i"), "high", 'securelevel: non-integer value "high"'),
+    ("ip4.addr", jail.ParameterType("inet", array=True), "::1",
+     "ip4.addr: not an IPv4 address: ::1"),
 ])
-def test_bad_jail_parameter(name: str, type_: jail.Type, value: jail.Value, words: str) -> None:
+def test_bad_jail_parameter(name: str, type_: jail.ParameterType, value: jail.Value,
+                            words: str) -> None:
     with pytest.raises(JailError) as caught:
         jail.encode(name, type_, value)
     assert (caught.value.errno, caught.value.strerror) == (errno.EINVAL, words)
@@ -207,6 +212,42 @@ def test_bad_jail_parameter(name: str, type_: jail.Type, value: jail.Value, word
     ("jail:vj1:readbps:throttle=10M/process", "jail:vj1:readbps:throttle=10485760/process"),
     ("jail:vj1:pcpu:deny=50", "jail:vj1:pcpu:deny=50"),
     ("jail:vj1:", "jail:vj1:"),
+    ("jail:vj1:vmemoryuse:deny=4096b", "jail:vj1:vmemoryuse:deny=4096"),
+    ("jail:vj1:vmemoryuse:deny=4096B", "jail:vj1:vmemoryuse:deny=4096"),
+    ("jail:vj1:vmemoryuse:deny=4kb/user", "jail:vj1:vmemoryuse:deny=4096/user"),
+    ("jail:vj1:vmemoryuse:deny=2Tb", "jail:vj1:vmemoryuse:deny=2199023255552"),
+    ("jail:vj1:vmemoryuse:deny=0x10k", "jail:vj1:vmemoryuse:deny=16384"),
+    ("jail:vj1:vmemoryuse:deny=010", "jail:vj1:vmemoryuse:deny=8"),
+    ("jail:vj1:vmemoryuse:deny=0", "jail:vj1:vmemoryuse:deny=0"),
+    ("jail:vj1:vmemoryuse:deny=15e", "jail:vj1:vmemoryuse:deny=17293822569102704640"),
+    # refused by rctl(8): for the kernel to refuse
+    ("jail:vj1:vmemoryuse:deny=16e", "jail:vj1:vmemoryuse:deny=16e"),
+    ("jail:vj1:vmemoryuse:deny=4x", "jail:vj1:vmemoryuse:deny=4x"),
+    ("jail:vj1:vmemoryuse:deny=-1", "jail:vj1:vmemoryuse:deny=-1"),
 ])
 def test_amounts_of_rules(rule: str, expected: str) -> None:
     assert limits.plain(rule) == expected
+
+
+# -- names are octets --------------------------------------------------------------------------
+
+
+NOT_UTF8 = b"em\xfc0"
+ODD = os.fsdecode(NOT_UTF8)
+
+
+def test_a_name_that_is_not_utf8_comes_and_goes_unchanged() -> None:
+    """Whatever the kernel has for a name is shown and can be asked for."""
+    link = struct.pack("<BBHBBBB", 60, sockaddr.AF_LINK, 1, 6, len(NOT_UTF8), 0, 0) + NOT_UTF8
+    assert sockaddr.parse_link(link)[0] == ODD
+    assert ifreq.name_bytes(ODD).rstrip(b"\0") == NOT_UTF8
+    assert sockaddr.netgraph(ODD + ":")[2:] == NOT_UTF8 + b":"
+    assert netgraph.NAME.pack(name=ODD).rstrip(b"\0") == NOT_UTF8
+    assert netgraph.NAME.unpack(NOT_UTF8.ljust(32, b"\0")) == (ODD,)
+
+
+def test_an_error_about_such_a_name_can_be_made() -> None:
+    with pytest.raises(OSError):
+        ifreq.name_bytes(ODD * 10)
+    with pytest.raises(OSError):
+        sockaddr.netgraph(ODD * 10)

@@ -3,20 +3,31 @@
     faults = Faults(at=3, error=errno.EIO)
     kernel, processes = faults.kernel(real), faults.processes(real_processes)
 
-Operations that change something are counted, those of both together, from 1.  At the
-chosen one the error is raised in its place; or ``Killed`` is raised before or after it, and
-from then on at everything: a dead process does nothing more, not even in ``finally``.
-``exit=True`` ends the real process instead, with the status of SIGKILL.
+Operations that change something are counted, those of both together, from 1; with
+``looks=True`` look-ups too: everything that can fail.  At the chosen one the error is raised
+in its place; or ``Killed`` is raised before or after it, and from then on at everything: a
+dead process does nothing more, not even in ``finally``.  ``exit=True`` ends the real process
+instead, with the status of SIGKILL.
+
+``at`` may be several numbers, for two faults in one operation of vimage.  Later numbers are
+those of the run with the faults before them:
+
+    Faults(at={3, 7}, error=errno.EIO, looks=True)
+
+Operations may be called by several threads.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from vimage.kernel import HelperGone
 
 #: What changes something, of each protocol; everything else only looks.
 CHANGING = frozenset((
@@ -47,6 +58,10 @@ LOOKING = frozenset((
     "Process.wait", "Processes.close",
 ))
 
+#: What has nothing to fail: it asks no kernel, or never raises by its contract.
+NEVER_FAILING = frozenset((
+    "path", "Vnet.close", "Hold.close", "Events.fileno", "Events.close", "Processes.close"))
+
 KILLED_STATUS = 128 + 9
 
 
@@ -65,13 +80,18 @@ class When(Enum):
 class Faults:
     """What is to go wrong, and what has happened so far."""
 
-    at: int = 0  # which operation; 0: none, only count
+    at: Any = 0  # which operation, or a collection of several; 0: none, only count
     error: int = 0  # the errno to raise, or 0: the process is killed
     when: When = When.BEFORE
     exit: bool = False
     count: int = 0
     dead: bool = False
     done: list[str] = field(default_factory=list)  # the operations, as they were called
+    looks: bool = False  # look-ups are counted, and fail, too
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self._chosen = {self.at} if isinstance(self.at, int) else set(self.at)
 
     def kernel(self, kernel: Any) -> Any:
         return Faulty(kernel, self, "")
@@ -83,17 +103,29 @@ class Faults:
         """Count an operation; whether it is the chosen one (and goes on)."""
         if self.dead:
             raise Killed
-        if name not in CHANGING:
+        if not self.counts(name):
             return False
-        self.count += 1
-        self.done.append(f"{name}({arguments})")
-        if self.count != self.at:
+        with self._counting:
+            self.count += 1
+            number = self.count
+            self.done.append(f"{name}({arguments})")
+        if number not in self._chosen:
             return False
         if self.error:
-            raise OSError(self.error, f"{os.strerror(self.error)} (injected)", name)
+            raise self.fault(name)
         if self.when is When.BEFORE:
             self.die()
         return True
+
+    def counts(self, name: str) -> bool:
+        """Whether an operation is one of those that are counted."""
+        return name in CHANGING or (self.looks and name not in NEVER_FAILING)
+
+    def fault(self, name: str) -> OSError:
+        """The error of an operation.  A wait fails in one way only."""
+        if name == "Process.wait":
+            return HelperGone()
+        return OSError(self.error, f"{os.strerror(self.error)} (injected)", name)
 
     def die(self) -> None:
         if self.exit:

@@ -11,7 +11,7 @@ import pytest
 from tests.contract import registry
 from tests.lib import faulty
 from tests.lib.faulty import Faults, Killed, When
-from vimage.kernel import HostCommand
+from vimage.kernel import HelperGone, HostCommand
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
@@ -129,3 +129,60 @@ def test_the_real_process_ends(real, when, left):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == faulty.KILLED_STATUS
     assert left in names(real)
+
+
+def test_look_ups_are_counted_and_fail_too(real):
+    faults = Faults(at=2, error=errno.ETIMEDOUT, looks=True)
+    kernel = faults.kernel(real)
+    kernel.if_get("em0")
+    with pytest.raises(TimeoutError):
+        kernel.ng_nodes()
+    kernel.ng_nodes()
+    assert kernel.path("/etc")
+    assert faults.done == ["if_get('em0')", "ng_nodes()", "ng_nodes()"]
+
+
+def test_look_ups_of_what_an_operation_returned_fail_too(real):
+    faults = Faults(at={3, 4}, error=errno.EIO, looks=True)
+    kernel = faults.kernel(real)
+    vnet, events = kernel.host_vnet(), kernel.events()
+    with pytest.raises(OSError):
+        vnet.interfaces()
+    with pytest.raises(OSError):
+        events.read()
+    events.read()
+    events.close()
+    vnet.close()
+    assert faults.done[-1] == "Events.read()"
+
+
+def test_two_faults_in_one_operation(real):
+    faults = Faults(at=(1, 3), error=errno.EIO)
+    kernel = faults.kernel(real)
+    with pytest.raises(OSError):
+        kernel.if_rename("em0", "wan")
+    kernel.if_rename("em0", "wan")
+    with pytest.raises(OSError):
+        kernel.if_rename("wan", "wan2")
+    assert "wan" in names(real)
+
+
+def test_a_wait_fails_as_it_does_when_the_helper_dies(real):
+    faults = Faults(at=2, error=errno.EIO, looks=True)
+    processes = faults.processes(SimulatedProcesses(real))
+
+    async def main():
+        process = await processes.start(HostCommand(["/bin/sh", "-c", "exit 3"]))
+        with pytest.raises(HelperGone):
+            await process.wait()
+        return await process.wait()
+
+    assert run(main()) == 3
+
+
+def test_everything_that_may_fail_does(real):
+    """Every operation but those that have nothing to fail."""
+    every = faulty.CHANGING | faulty.LOOKING
+    assert {name for name in every if not Faults(looks=True).counts(name)} == \
+        faulty.NEVER_FAILING
+    assert faulty.NEVER_FAILING <= faulty.LOOKING

@@ -8,7 +8,7 @@ import pytest
 
 from tests.lib import snapshot
 from vimage.kernel import Cap, HostCommand, Iff
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 
 
@@ -45,7 +45,7 @@ def renamed(kernel):
 
 
 def flags(kernel):
-    kernel.if_set_flags("igb0", clear=Iff.UP)
+    kernel.if_set_flags("igb0", off=Iff.UP)
 
 
 def options(kernel):
@@ -72,7 +72,7 @@ def jail(kernel):
 
 def dying_jail(kernel):
     jid = kernel.jail_create({"name": "j", "persist": True, "vnet": "new"})
-    Hand(kernel).hold_tcp(jid)
+    HostControl(kernel).hold_tcp(jid)
     kernel.jail_remove(jid)
 
 
@@ -90,7 +90,7 @@ def process(kernel):
 
 
 def rule(kernel):
-    Hand(kernel).set_sysctl("kern.racct.enable", 1)
+    HostControl(kernel).set_sysctl("kern.racct.enable", 1)
     kernel.rctl_add("jail:j:maxproc:deny=5")
 
 
@@ -150,7 +150,7 @@ def test_two_interfaces_of_one_name_are_two(kernel):
     def returned(kernel):
         jid = kernel.jail_create({"name": "j", "persist": True, "vnet": "new"})
         kernel.if_vmove("igb1", jid)
-        Hand(kernel).rename_inside(jid, "igb1", "em0")
+        HostControl(kernel).rename_inside(jid, "igb1", "em0")
         kernel.jail_remove(jid)
 
     found = leaks(kernel, returned)

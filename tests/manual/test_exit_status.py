@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vimage.commands import main
+from vimage.main import main
 from vimage.commands.context import Context
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import itertools
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vimage import commands
+from vimage.commands import verbs
 from vimage.configuration import render, variables
 from vimage.configuration.resolve import resolve
 from vimage.messages import MESSAGES
@@ -61,14 +60,7 @@ def test_every_error_text_has_its_place(key):
     assert generate.prose(message.meaning)[0] in meanings
 
 
-def verbs() -> dict[str, argparse.ArgumentParser]:
-    for action in commands.parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    raise AssertionError
-
-
-@pytest.mark.parametrize("verb", commands.VERBS)
+@pytest.mark.parametrize("verb", verbs.BY_NAME)
 def test_every_verb_has_its_place(verb):
     lines = part("vimage.8", ".Ss Verbs", ".Ss Options")
     assert [line for line in lines if re.match(rf"\.It Cm {verb}( |$)", line)]
@@ -77,37 +69,15 @@ def test_every_verb_has_its_place(verb):
 def test_no_other_verb_is_described():
     lines = part("vimage.8", ".Ss Verbs", ".Ss Options")
     described = [line.split()[2] for line in lines if line.startswith(".It Cm ")]
-    assert sorted(described) == sorted(commands.VERBS)
+    assert sorted(described) == sorted(verbs.BY_NAME)
 
 
-def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    return [a for a in parser._actions if a.option_strings and a.help != argparse.SUPPRESS]
-
-
-COMMON = [*options(commands.options()),
-          *[a for a in options(commands.parser()) if a.dest in ("help", "version")]]
-
-
-@pytest.mark.parametrize("action", COMMON, ids=lambda action: action.option_strings[-1])
-def test_every_option_has_its_place(action):
+@pytest.mark.parametrize("option", [o for o in (*verbs.COMMON, verbs.HELP, verbs.VERSION)
+                                    if not o.hidden], ids=lambda option: option.flag)
+def test_every_option_has_its_place(option):
     lines = part("vimage.8", ".Ss Options", ".Ss How a vimage")
-    for option in action.option_strings:
-        macro = f"Fl {option[1:]}"
-        assert [line for line in lines if line.startswith(".It ")
-                and re.search(rf"{macro}( |$)", line)], option
-
-
-@pytest.mark.parametrize("verb", commands.VERBS)
-def test_every_option_of_a_verb_has_its_place(verb):
-    common = {option for action in COMMON for option in action.option_strings}
-    lines = part("vimage.8", ".Ss Verbs", ".Ss Options")
-    item = next(line for line in lines if re.match(rf"\.It Cm {verb}( |$)", line))
-    for action in options(verbs()[verb]):
-        if set(action.option_strings) <= common:
-            continue
-        assert re.search(rf"Fl {action.option_strings[0][1:]}( |$)", item)
-        for choice in action.choices or ():
-            assert choice in item.split()
+    assert [line for line in lines if line.startswith(".It ")
+            and re.search(rf"Fl {option.flag[1:]}( |$)", line)]
 
 
 def test_the_examples_of_the_configuration_are_right():

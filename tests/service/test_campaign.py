@@ -21,7 +21,7 @@ from vimage.commands.output import Printer
 from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
-from vimage.reload import Reload
+from vimage.reload import reload
 
 SEED = 238326
 RUNS = int(os.environ.get("VIMAGE_CAMPAIGN", "3000"))
@@ -112,7 +112,7 @@ class Campaign:
         async def play() -> None:
             await session.recover()
             if verb == "reload":
-                await Reload(session, self.stage.loaded, NAMES).apply(Printer("reload"))
+                await reload(session, self.stage.loaded, Printer("reload"))
             else:
                 await getattr(session, verb)(self.stage.loaded, names)
 

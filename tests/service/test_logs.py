@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
 from tests.service.conftest import Host, ask
-from vimage.service.logs import LogFile
+from vimage.service.logs import LogFile, Syslog
 
 
 @pytest.fixture
@@ -54,6 +55,57 @@ def test_a_link_is_not_followed_and_the_service_goes_on(
     assert precious.read_text() == "precious"
     assert [r.getMessage().split(": ")[0] for r in caplog.records] == [
         "vimage_logfile", "goes on"]
+
+
+def test_one_that_cannot_be_opened_again_ends_nothing(
+        log: logging.Logger, tmp_path: Path) -> None:
+    file = LogFile(log)
+    directory = tmp_path / "log"
+    directory.mkdir()
+    file.use(str(directory / "vimage.log"))
+    log.info("before")
+    directory.rename(tmp_path / "elsewhere")
+    log.info("lost")
+    directory.mkdir()
+    log.info("after")
+    file.close()
+    assert (directory / "vimage.log").read_text().endswith(": after\n")
+
+
+class Syslogd:
+    """The other end of /var/run/log."""
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(10)
+
+    def read(self) -> bytes:
+        return self._socket.recv(65536)
+
+    def end(self) -> None:
+        self._socket.close()
+
+
+def test_syslog(log: logging.Logger, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    handler = Syslog(str(path))
+    handler.setFormatter(logging.Formatter("vimage[7]: %(message)s"))
+    log.addHandler(handler)
+    log.error("nobody is there yet")
+    first = Syslogd(path)
+    log.info("%s: ready", "a")
+    assert first.read() == b"<30>vimage[7]: a: ready"
+    log.error("f\udcfcr \N{SNOWMAN}")
+    assert first.read() == b"<27>vimage[7]: f\\udcfcr \xe2\x98\x83"
+    first.end()
+    log.error("lost")
+    second = Syslogd(path)
+    log.warning("after")
+    assert second.read() == b"<28>vimage[7]: after"
+    second.end()
+    handler.close()
 
 
 @pytest.fixture

@@ -69,6 +69,18 @@ def test_vimages_outlive_the_service_and_are_taken_over(host: Host) -> None:
     host.play(play)
 
 
+def test_status_of_some_and_of_unknown_ones(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            reply = await ask(host.stage, "status", "b")
+            assert [line.split()[0] for line in reply.out.splitlines()] == ["NAME", "b"]
+            reply = await ask(host.stage, "status", "b", "nosuch")
+            assert (reply.status, reply.out) == (2, "")
+            assert reply.err.startswith("vimage: nosuch: no such vimage")
+
+    host.play(play)
+
+
 def test_unknown_names_touch_nothing(host: Host) -> None:
     async def play() -> None:
         async with host.serving():

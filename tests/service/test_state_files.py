@@ -13,7 +13,7 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows
-from vimage.commands import main
+from vimage.main import main
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def test_each_verb_on_a_full_disk(host: Host, verb: str, words: list[str]) -> No
     host.play(play)
 
 
-# -- one file that is not as it should be -----------------------------------------------------------
+# -- one file that is not as it should be --------------------------------------------------------
 
 
 def damage(file: Path) -> None:

@@ -28,13 +28,13 @@ def c_part(request, monkeypatch):
 
 
 def test_a_request_there_and_back(c_part):
-    octets = wire.request("stop", NAMES, "/etc/r\udcfc", ["shutdown"])
+    octets = wire.request("restart", NAMES, "/etc/r\udcfc")
     assert octets[:1] == b"q"
     assert json.loads(body(octets)) == {
-        "version": 2, "verb": "stop", "names": NAMES, "file": "/etc/r\udcfc",
-        "options": {"shutdown": True}}
-    assert parse(body(octets)) == Request("stop", tuple(NAMES), "/etc/r\udcfc",
-                                          frozenset({"shutdown"}))
+        "version": 2, "verb": "restart", "names": NAMES, "file": "/etc/r\udcfc", "options": {}}
+    assert parse(body(octets)) == Request("restart", tuple(NAMES), "/etc/r\udcfc")
+    assert parse(body(wire.request("stop", options=["shutdown"]))) == Request(
+        "stop", options=frozenset({"shutdown"}))
     assert parse(body(wire.request("status"))) == Request("status")
 
 
@@ -52,8 +52,15 @@ def test_what_is_not_an_object(c_part, octets):
 
 @pytest.mark.parametrize("change, reason", [
     ({"version": 3}, "speaks version 2, not 3"), ({"version": "2"}, "speaks version 2"),
-    ({"verb": ""}, "no verb"), ({"verb": 1}, "no verb"), ({"names": "a"}, "names are not"),
+    ({"verb": ""}, "unknown verb ''"), ({"verb": "plan"}, "unknown verb 'plan'"),
+    ({"verb": "reload", "names": ["a"]}, "reload takes no arguments"),
+    ({"verb": "stop", "names": ["a"], "options": {"shutdown": True}}, "takes no names"),
+    ({"verb": "stop", "options": {"shutdown": True, "service_only": True}}, "together"),
+    ({"options": {"shutdown": True}}, "start does not take the option 'shutdown'"),
+    ({"verb": "reexec", "file": "/x"}, "reexec does not take -f"),
+    ({"verb": 1}, "no verb"), ({"names": "a"}, "names are not"),
     ({"names": [1]}, "names are not"), ({"file": "rc.conf"}, "not an absolute path"),
+    ({"file": "/a\0b"}, "not an absolute path"),
     ({"options": {"shutdown": "yes"}}, "neither true nor false"), ({"options": []}, "neither"),
 ])
 def test_what_is_refused(change, reason):

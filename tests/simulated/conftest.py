@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vimage.kernel.simulated import Hand, SimulatedKernel
+from vimage.kernel.simulated import HostControl, SimulatedKernel
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def kernel(tmp_path):
 
 @pytest.fixture
 def hand(kernel):
-    return Hand(kernel)
+    return HostControl(kernel)
 
 
 @pytest.fixture

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 
 from vimage import check as checks
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("names", metavar="NAME", nargs="*")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Print what is wrong.  0 when nothing is, 1 otherwise; warnings do not count."""
-    problems = problems_of(context, arguments.names)
+    problems = problems_of(context, line.names)
     errors = [problem for problem in problems if not problem.warning]
     if context.json:
         show_json([{"vimage": p.vimage, "warning": p.warning, "text": str(p)} for p in problems])

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from vimage.messages import VimageError
 from vimage.session import Session, open_journal, open_session
 
 if TYPE_CHECKING:
-    import argparse
+    from vimage.commands.line import Line
 
 T = TypeVar("T")
 
@@ -31,6 +31,10 @@ def simulated_directory() -> str:
     return f"{base}/vimage/simulated"
 
 
+def _no_command(words: Sequence[str]) -> int:
+    raise NotImplementedError
+
+
 @dataclass
 class Context:
     """The options of the command line and what follows from them."""
@@ -39,20 +43,19 @@ class Context:
     simulate: bool = False
     directory: str | None = None
     json: bool = False
-    rc: bool = False
     without_service: bool = False
+    printer: Printer = field(default_factory=lambda: Printer(""))
+    #: Runs another command line.
+    command: Callable[[Sequence[str]], int] = _no_command
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("vimage"))
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Context:
-        """From parsed arguments."""
-        directory = getattr(arguments, "simulated_host", None)
+    def of(cls, line: Line, printer: Printer, command: Callable[[Sequence[str]], int]) -> Context:
+        """From a command line."""
         context = cls(
-            file=getattr(arguments, "file", None),
-            simulate=getattr(arguments, "simulate", False) or directory is not None,
-            directory=directory or None,
-            json=getattr(arguments, "json", False), rc=getattr(arguments, "rc", False),
-            without_service=getattr(arguments, "without_service", False))
+            file=line.value("file"), simulate=line.simulated,
+            directory=line.value("simulated_host"), json=line.has("json"),
+            without_service=line.has("without_service"), printer=printer, command=command)
         if not context.log.handlers:
             handler = logging.StreamHandler(sys.stderr)
             handler.setFormatter(logging.Formatter("vimage: %(message)s"))
@@ -92,16 +95,6 @@ class Context:
     def alone(self) -> bool:
         """Whether this process acts itself, with no service running or to be started."""
         return self.simulate or self.without_service
-
-    def asked(self) -> str | None:
-        """The file of a request to the service.  Raises VimageError("not_freebsd")."""
-        if not sys.platform.startswith("freebsd"):
-            raise VimageError("not_freebsd", system=os.uname().sysname)
-        return os.path.abspath(self.file) if self.file else None
-
-    def printer(self, verb: str) -> Printer:
-        """What shows the events of a verb."""
-        return Printer(verb, rc=self.rc, json=self.json)
 
     @property
     def privileged(self) -> bool:

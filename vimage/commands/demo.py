@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
 import sys
@@ -11,9 +10,10 @@ import time
 from pathlib import Path
 
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.kernel import Iff
 from vimage.kernel.simulated import SimulatedKernel
-from vimage.kernel.simulated.hand import Hand
+from vimage.kernel.simulated.control import HostControl
 
 RC_CONF = """\
 vimage_enable="YES"
@@ -38,28 +38,22 @@ defaultrouter="192.168.1.1"
 PACE = 0.6
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("--keep", metavar="DIR", type=Path,
-                        help="leave the simulated host in DIR, to go on with")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Play it.  The exit status is the first that is not 0."""
-    directory = arguments.keep or Path(tempfile.mkdtemp(prefix="vimage-demo-"))
+    directory = Path(line.value("keep") or tempfile.mkdtemp(prefix="vimage-demo-"))
     try:
-        return Stage(directory).play()
+        return Stage(directory, context).play()
     finally:
-        if arguments.keep is None:
+        if not line.has("keep"):
             shutil.rmtree(directory, ignore_errors=True)
 
 
 class Stage:
     """The simulated host of the demo and its screen."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, context: Context) -> None:
         self.directory = directory
+        self.command = context.command
         self.watched = sys.stdout.isatty()
         self.rc_conf = directory / "rc.conf"
 
@@ -124,13 +118,12 @@ class Stage:
         print(text, end="")
 
     def _vimage(self, *words: str) -> int:
-        from vimage.commands import main
-
         asked = f"vimage {shlex.join(words)}"
         if words[0] in ("start", "stop", "restart"):
             asked = f"service {asked}"
         self._type(asked)
-        status = main(["--simulated-host", str(self.directory), "-f", str(self.rc_conf), *words])
+        status = self.command(["--simulated-host", str(self.directory), "-f", str(self.rc_conf),
+                               *words])
         if status:
             print(f"exit status {status}")
         return status
@@ -148,7 +141,7 @@ class Stage:
         kernel = SimulatedKernel.open(self.directory)
         try:
             jid = kernel.jail_get(name).jid
-            addresses = Hand(kernel).addresses_inside(jid)
+            addresses = HostControl(kernel).addresses_inside(jid)
             vnet = kernel.vnet(jid)
             for interface in vnet.interfaces():
                 up = "UP" if interface.flags & Iff.UP else "DOWN"

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.journal import READY
-from vimage.kernel import JailId
+from vimage.kernel import ENVIRONMENT, JailId
 from vimage.messages import VimageError
-from vimage.steps.context import ENVIRONMENT
 
 #: What console runs: a login of root, as jexec -l would give.
 LOGIN = ("/usr/bin/login", "-f", "root")
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verbs."""
-    parser.add_argument("name", metavar="NAME")
-    if verb == "exec":
-        parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
-    parser.set_defaults(run=run_exec if verb == "exec" else run_console)
-
-
-def run_exec(context: Context, arguments: argparse.Namespace) -> int:
-    """Run the command with our own stdin, stdout and stderr."""
-    if not arguments.command:
-        raise VimageError("no_command")
-    return _enter(context, arguments.name, arguments.command, terminal=False)
-
-
-def run_console(context: Context, arguments: argparse.Namespace) -> int:
-    """Log in."""
-    return _enter(context, arguments.name, LOGIN, terminal=True)
+def run(context: Context, line: Line) -> int:
+    """exec with our own stdin, stdout and stderr; console on a terminal of its own."""
+    name, *command = line.arguments
+    return _enter(context, name, command or LOGIN, terminal=not command)
 
 
 def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) -> int:

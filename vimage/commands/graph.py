@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.messages import VimageError
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("names", metavar="NAME", nargs="*")
-    parser.add_argument("--format", choices=("dot", "svg", "mermaid"), default="dot")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Print the picture."""
     from vimage import graph
 
     records = context.journal().records if context.privileged else {}
-    print(graph.render(topology(context, arguments.names, set(records)), arguments.format))
+    print(graph.render(topology(context, line.names, set(records)), line.value("format") or "dot"))
     return 0
 
 

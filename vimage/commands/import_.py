@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
 from vimage.configuration import render
 from vimage.messages import VimageError
@@ -13,22 +13,14 @@ from vimage.messages import VimageError
 SYSRC = "/usr/sbin/sysrc"
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("files", metavar="FILE", nargs="+")
-    parser.add_argument("--sysrc", action="store_true",
-                        help="set the variables with sysrc(8) instead of printing them")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Print the lines, or set them.  0 when everything was carried over as it was."""
     from vimage import importing
 
-    imported = importing.read(arguments.files)
+    imported = importing.read(line.arguments)
     if context.json:
         show_json({"settings": imported.settings, "left": [str(p) for p in imported.problems]})
-    elif arguments.sysrc:
+    elif line.has("sysrc"):
         _set(imported.settings, context.file)
     else:
         print("\n".join(render.lines(imported.settings)))

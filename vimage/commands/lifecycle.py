@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-
-from vimage import client, events
+from vimage import events
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.configuration.load import record_macs
 from vimage.engine import Result
 from vimage.messages import VimageError
-from vimage.service import wire
 from vimage.session import Answer, Operation
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("names", metavar="NAME", nargs="*")
-    if verb == "stop":
-        parser.add_argument("--service-only", action="store_true",
-                            help="end the service; the vimages run on")
-        parser.add_argument("--shutdown", action="store_true",
-                            help="the host goes down: leave to the reboot what it undoes")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
-    """Have the service do it, or do it here."""
-    from vimage.service import launch
-
-    def act() -> int:
-        return here(context, arguments.verb, arguments.names,
-                    going_down=getattr(arguments, "shutdown", False))
-
-    if context.alone:
-        return act()
-    options = [name for name in ("shutdown", "service_only")
-               if getattr(arguments, name, False)]
-    request = wire.request(arguments.verb, arguments.names, context.asked(), options)
-    if arguments.verb == "start":
-        return launch.and_ask(request, context.file, context.printer(arguments.verb))
-    return launch.or_here(lambda: client.ask(request, context.printer(arguments.verb)), act)
+def run(context: Context, line: Line) -> int:
+    """Do it here, reporting on the way."""
+    if line.has("service_only"):
+        context.printer.send(events.end(0))  # there is no service to end
+        return 0
+    assert line.verb is not None
+    return here(context, line.verb.name, line.names, going_down=line.has("shutdown"))
 
 
 def here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:
@@ -50,7 +28,7 @@ def here(context: Context, verb: str, names: list[str], *, going_down: bool = Fa
         if verb != "stop":
             raise
         loaded = None  # stop needs the journal only
-    printer = context.printer(verb)
+    printer = context.printer
     with context.session() as session:
         if loaded is not None:
             session.set_parallel(loaded.configuration.parallel)

@@ -84,8 +84,9 @@ class Printer:
             return
         if not self._rc:
             self._write(f"{self._progress()}{name} {outcome}\n")
-        elif outcome not in _QUIET and not problems:
-            self._write(f" {name}")
+        elif not (problems or outcome in _QUIET
+                  or outcome == "stopped" and self._verb == "restart"):
+            self._write(f" {name}")  # a restart names what is ready again
         for problem in problems:
             self._complain(problem)
 
@@ -171,7 +172,8 @@ class Printer:
 
 def _cells(row: "Mapping[str, Any]") -> "Sequence[str]":
     """A row of the table of vimages."""
-    state = ", ".join(word for word in (row["state"], row.get("note")) if word)
+    marks = ("changed" if row.get("changed") else "", row.get("note"))
+    state = ", ".join(word for word in (row["state"], *marks) if word)
     return (row["name"], state, str(row["jid"] or "-"), row["root"] or "-",
             " ".join(row["interfaces"]) or "-")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 
 from vimage import plan as plans
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
 from vimage.session import unknown_name
@@ -15,15 +15,9 @@ from vimage.steps.mounts import FstabStep, read_fstab
 from vimage.steps.step import Step
 
 
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verb."""
-    parser.add_argument("names", metavar="[start|stop] NAME", nargs="*")
-    parser.set_defaults(run=run)
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Print the plan."""
-    names = list(arguments.names)
+    names = list(line.names)
     verb = names.pop(0) if names and names[0] in ("start", "stop") else "start"
     plan, problems = (_start if verb == "start" else _stop)(context, names)
     if context.json:
@@ -31,8 +25,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     else:
         for name, steps in plan:
             print(f"{name}:")
-            for number, line in enumerate(steps, 1):
-                print(f"{number:4}. {line}")
+            for number, step in enumerate(steps, 1):
+                print(f"{number:4}. {step}")
     for problem in problems:
         complain(problem)
     return 2 if problems and names else 1 if problems else 0

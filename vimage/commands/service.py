@@ -6,33 +6,17 @@ import asyncio
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from vimage import check
 from vimage.commands.context import Context
+from vimage.commands.line import Line
 from vimage.messages import VimageError
 from vimage.threads import give_way_to_threads
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def add(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the verbs."""
-    if verb == "service":
-        parser.add_argument("--supervised", action="store_true",
-                            help="daemon(8) is the parent: end it together with the service")
-    parser.set_defaults(run=run if verb == "service" else needs_service)
-
-
-def needs_service(context: Context, arguments: argparse.Namespace) -> int:
-    """The service would have answered."""
-    raise VimageError("no_service")
-
-
-def run(context: Context, arguments: argparse.Namespace) -> int:
+def run(context: Context, line: Line) -> int:
     """Serve."""
-    return serve(context, supervised=arguments.supervised)
+    return serve(context, supervised=line.has("supervised"))
 
 
 def serve(context: Context, *, supervised: bool) -> int:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from vimage.atomic import replace
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.resolve import resolve
-from vimage.atomic import replace
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration
@@ -39,7 +39,7 @@ class Loaded(NamedTuple):
 
     configuration: Configuration
     problems: tuple[Problem, ...] = ()
-    names: tuple[str, ...] = ()  # every vimage the file speaks of, with errors or without
+    names: tuple[str, ...] = ()  # every vimage that is named or described, right or wrong
     sources: Sources | None = None
 
     @property

@@ -25,7 +25,7 @@ RC_SUBR = "/etc/rc.subr"
 #: Seconds that rc.conf may take.
 TIMEOUT = 30.0
 
-#: Variables of others that vimage heeds.
+#: Variables of rc.conf(5) that do not begin with vimage_ but matter to it.
 FOREIGN = tuple(row.form for row in variables.OF_THE_HOST)
 
 _PATH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"

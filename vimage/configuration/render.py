@@ -83,11 +83,6 @@ def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, An
     return {**({"bridges": described} if described else {}), "vimages": {vimage.name: parts}}
 
 
-def as_dict(vimage: Vimage) -> dict[str, Any]:
-    """``vimage.to_dict()``, for those who do not call it yet."""
-    return vimage.to_dict()
-
-
 def _bridge_parts(bridge: HostBridge) -> dict[str, str]:
     shown = {part: row.shown(row.value(bridge)) for part, row in table.BRIDGE.items()}
     return {part: text for part, text in shown.items() if text}

@@ -1,7 +1,7 @@
 """From variables to a frozen `Configuration`, and every problem at once.  Pure.
 
 A vimage with an error is left out of the result, and so are those that depend on it.  An
-error that several vimages share is told once for each of them, with the same text; one
+error that several vimages share is reported once for each of them, with the same text; one
 that belongs to no vimage leaves all of them out.
 """
 

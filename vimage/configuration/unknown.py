@@ -1,4 +1,4 @@
-"""Variables that mean nothing, and what may have been meant."""
+"""Unknown variables, and which known ones may have been meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vimage.configuration import names
 from vimage.configuration import variables as table
 from vimage.configuration.draft import Draft, part_of
 
-#: A variable that means nothing is compared with what there is, at most so many times.
+#: So many unknown variables are compared with the known ones; the comparison takes time.
 _MOST_HINTS = 100
 
 #: The parts as they may be written, with the first number where one is needed.
@@ -16,7 +16,7 @@ _PARTS = [*table.VIMAGE, *(f"{part}0" for part in table.LINK)]
 
 
 def warn(draft: Draft) -> None:
-    """Warn of each, with the nearest name that means something."""
+    """Warn of each, with the nearest known variable."""
     for variable in draft.unknown[_MOST_HINTS:]:
         draft.warn("variable_unknown", variable=variable)
     known = [*draft.by_variable]

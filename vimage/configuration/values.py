@@ -193,7 +193,7 @@ def _distinct(words: tuple[str, ...]) -> None:
         seen.add(word)
 
 
-# Whether a word of vimage_list is a name, and there but once, is told for each of them.
+# Each word of vimage_list that is not a name, or is there twice, has an error of its own.
 LIST = ValueType("names of letters, digits, - and _, not digits alone",
                  lambda text: tuple(text.split()), _words)
 VIMAGES = ValueType("names of vimages, each once", _list(names.is_vimage, "a vimage name"),
@@ -312,6 +312,8 @@ def _router6(text: str) -> str:
         raise ValueError("a link-local address needs %INTERFACE after it")
     if address.scope_id and not address.is_link_local:
         raise ValueError("only a link-local address has %INTERFACE after it")
+    if address.scope_id and not names.is_interface(address.scope_id):
+        raise ValueError(f"{address.scope_id} is not an interface name")
     return str(address)
 
 

@@ -45,7 +45,7 @@ from vimage.model import HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vima
 
 
 class Scope(Enum):
-    """Of whom a variable speaks; the value is the form of its name."""
+    """What a variable describes; the value is the form of its name."""
 
     GLOBAL = "vimage_{part}"
     VIMAGE = "vimage_NAME_{part}"
@@ -97,13 +97,13 @@ def named(text: str) -> Default:
 
 
 def elsewhere(text: str) -> Default:
-    """Worked out later, from more than the variables of one vimage."""
+    """Determined later, from more than the variables of one vimage."""
     return Default(lambda known: UNSET, text)
 
 
 REQUIRED = elsewhere("required")
 
-#: That of the field of the model.
+#: The default is that of the field of the model.
 OF_FIELD = None
 
 
@@ -164,7 +164,7 @@ _FIELD_DEFAULTS = {scope: _field_defaults(model) for scope, model in _MODELS.ite
 
 #: netif(8) exits 0 whatever becomes of an interface, and routing exits 1 when the kernel
 #: refuses a route, as it does with a default route of a shared rc.conf in a vimage that is
-#: not on that network; rc(8) heeds neither.  What fails is a script that is missing or cannot
+#: not on that network; rc(8) ignores both.  What fails is a script that is missing or cannot
 #: be run.
 EXEC_START = {
     Boot.NETWORK: "/bin/sh /etc/rc.d/netif start || exit; "
@@ -208,14 +208,14 @@ _LIVE, _NOTED, _RESTART = Apply.LIVE, Apply.NOTED, Apply.RESTART
 _HOOK_MEANING = {
     "exec_prepare": "before anything else is done",
     "exec_prestart": "before the network and the jail are made",
-    "exec_created": "when the jail exists, before anything runs in it",
-    "exec_poststart": "when everything in the jail was started",
+    "exec_created": "after the jail is made, before anything runs in it",
+    "exec_poststart": "after everything in the jail has started",
     "exec_prestop": "before the jail is stopped",
-    "exec_poststop": "when the jail is gone",
-    "exec_release": "when everything else is undone",
+    "exec_poststop": "after the jail is removed",
+    "exec_release": "after everything else is undone",
 }
 
-#: Parameters of jail_set(2) that have a variable of their own.
+#: Variables that set one parameter of jail_set(2) each.
 _PARAMETERS: tuple[Variable, ...] = (
     Variable("mount_enable", _V, YES_NO, constant(False),
              "allow.mount: the jail may mount file systems",
@@ -235,7 +235,7 @@ _PARAMETERS: tuple[Variable, ...] = (
              "kern.osreldate in the jail", "parameters", _RESTART, "osreldate"),
 )
 
-#: All parameters that cannot be in ``parameters``, and the variable of each.
+#: The parameters that cannot be in ``parameters``, and the variable that sets each.
 PARAMETER_VARIABLES = {
     "path": "rootdir",
     "host.hostname": "hostname",
@@ -248,13 +248,15 @@ TABLE: tuple[Variable, ...] = (
     Variable("enable", _G, YES_NO, OF_FIELD, "start at boot", "enable", _LIVE),
     Variable("list", _G, LIST, OF_FIELD, "names of vimages, in start order", "list", _LIVE),
     Variable("parallel", _G, integer(1, 100_000), _PARALLEL,
-             "how many vimages boot at once; 1 is strictly one after another", "parallel", _LIVE),
+             "how many vimages boot at once; with 1 they boot one after another",
+             "parallel", _LIVE),
     Variable("logfile", _G, PATH, OF_FIELD,
              "file that the service writes its log to, besides syslog(3)", "logfile", _LIVE),
     Variable("mac_seed", _G, TEXT, elsewhere("kern.hostuuid"),
              "what MAC addresses are derived from", "mac_seed", _RESTART),
     Variable("bridge_list", _G, BRIDGES, OF_FIELD,
-             "host-only bridges: each an ng_bridge(4) with one interface of its name on the host",
+             "host-only bridges; each is an ng_bridge(4) with one interface on the host, which has "
+             "the name of the bridge",
              "bridges", _LIVE),
     Variable("addr", _B, ADDRESSES, OF_FIELD, "addresses of the host on this bridge",
              "addresses", _RESTART),
@@ -268,8 +270,9 @@ TABLE: tuple[Variable, ...] = (
     Variable("bridges", _V, PARENTS, OF_FIELD,
              "interfaces of the host, or host-only bridges, to bridge to: one new ngN_NAME each, "
              "N counting from 0 through the list. Before a name, = copies the parent's MAC "
-             "address and ! keeps the kernel's. - holds a place", "links", _LIVE),
-    Variable("vnets", _V, INTERFACES, OF_FIELD, "whole interfaces to move in, and back out",
+             "address and ! keeps the kernel's. - skips a number", "links", _LIVE),
+    Variable("vnets", _V, INTERFACES, OF_FIELD,
+             "whole interfaces to move into the vimage, and back when it stops",
              "vnets", _RESTART),
     Variable("mac", _L, MAC, elsewhere("derived"), "MAC address of ngN_NAME", "mac", _LIVE),
     Variable("addr", _L, ADDRESSES, OF_FIELD,
@@ -301,30 +304,31 @@ TABLE: tuple[Variable, ...] = (
              "commands of the jail's /bin/sh, after the boot command",
              "exec_afterstart", _RESTART),
     Variable("start_timeout", _V, SECONDS, OF_FIELD,
-             "how long each command of the start may take; then it is ended, and the start "
-             "has failed", "start_timeout", _NOTED),
+             "time that each command of a start may take; one that takes longer is ended, and the "
+             "start fails", "start_timeout", _NOTED),
     Variable("stop_timeout", _V, SECONDS, OF_FIELD,
-             "how long each command of the stop, and the jail's processes, may take; then they "
-             "are ended", "stop_timeout", _RESTART),
-    Variable("health", _V, SHELL, OF_FIELD, "command in the jail; exit status 0 is healthy",
+             "time that each command of a stop, and the jail's processes, may take to end; what "
+             "takes longer is killed", "stop_timeout", _RESTART),
+    Variable("health", _V, SHELL, OF_FIELD, "command run in the jail; exit status 0 means healthy",
              "health", _NOTED),
     Variable("health_interval", _V, SECONDS, OF_FIELD,
              "time from one run of health to the next", "health_interval", _NOTED),
-    Variable("health_timeout", _V, SECONDS, OF_FIELD, "how long health may take",
+    Variable("health_timeout", _V, SECONDS, OF_FIELD, "time that health may take",
              "health_timeout", _NOTED),
     Variable("restart", _V, choice("no", "on-failure"), OF_FIELD,
-             "whether a vimage that failed is started again, with growing delay",
+             "whether a vimage that failed is started again, with increasing delay",
              "restart", _NOTED),
     Variable("consolelog", _V, PATH, named("/var/log/vimage_NAME_console.log"),
              "file for the output of everything that is run in the jail",
              "consolelog", _RESTART),
     Variable("fstab", _V, PATH, _FSTAB,
-             "file of mounts, as fstab(5), mounted if readable; none for the root /",
+             "file of mounts in the form of fstab(5), mounted if it can be read; not used for the "
+             "root /",
              "fstab", _RESTART),
     Variable("devfs_enable", _V, YES_NO, _DEVFS, "mount devfs(5) on /dev of the jail",
              "devfs_enable", _RESTART),
     Variable("devfs_ruleset", _V, integer(1, 65535), OF_FIELD,
-             "devfs(8) ruleset of that mount and of the jail; 5 is devfsrules_jail_vnet",
+             "devfs(8) ruleset of this mount and of the jail; 5 is devfsrules_jail_vnet",
              "devfs_ruleset", _RESTART),
     Variable("fdescfs_enable", _V, YES_NO, OF_FIELD, "mount fdescfs(5) on /dev/fd of the jail",
              "fdescfs_enable", _RESTART),
@@ -341,7 +345,7 @@ TABLE: tuple[Variable, ...] = (
              "cpus", _LIVE),
 )
 
-#: Variables of others that vimage heeds.
+#: Variables of rc.conf(5) that are not vimage's own but matter to it.
 OF_THE_HOST: tuple[Variable, ...] = (
     Variable("rcshutdown_timeout", Scope.HOST, SECONDS, OF_FIELD,
              "how long rc(8) waits at shutdown", "shutdown_timeout", _LIVE),

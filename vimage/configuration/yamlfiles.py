@@ -87,9 +87,13 @@ def pyyaml() -> Any:
     try:
         return importlib.import_module("yaml")
     except ImportError:
-        sys.path += [path for path in site.getsitepackages() if path not in sys.path]
-        importlib.invalidate_caches()
-        return importlib.import_module("yaml")
+        before = list(sys.path)
+        sys.path += site.getsitepackages()
+        try:
+            importlib.invalidate_caches()
+            return importlib.import_module("yaml")
+        finally:
+            sys.path[:] = before
 
 
 def _read(path: str) -> Iterator[tuple[str, str]]:

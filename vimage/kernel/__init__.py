@@ -23,7 +23,7 @@ import enum
 import errno
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Protocol, Self
 
 
 class JailId(int):
@@ -108,7 +108,8 @@ class Cap(Bits):
 UNBRIDGEABLE = Cap.LRO | Cap.TSO4 | Cap.TSO6 | Cap.TXCSUM | Cap.TXCSUM_IPV6
 
 
-class NgNode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NgNode:
     """One netgraph node (struct nodeinfo, ng_message.h)."""
 
     id: int
@@ -117,7 +118,8 @@ class NgNode(NamedTuple):
     hooks: int
 
 
-class NgHook(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NgHook:
     """One hook of a node and what hangs on it (struct linkinfo, ng_message.h)."""
 
     hook: str
@@ -125,18 +127,20 @@ class NgHook(NamedTuple):
     peer_hook: str
 
 
-class Interface(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Interface:
     """One network interface as seen in the caller's VNET."""
 
     name: str
-    index: int  # type: ignore[assignment]  # not that of tuple
+    index: int
     flags: Iff
     mtu: int
     mac: str  # "" when the interface has no link-level address
     driver: str  # driver name and unit ("em0", "ngeth3"); never changes
 
 
-class Jail(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class JailInfo:
     """One jail, living or dying (jail_get(2))."""
 
     jid: JailId
@@ -147,7 +151,8 @@ class Jail(NamedTuple):
     dying: bool
 
 
-class Mount(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MountInfo:
     """One mounted file system (struct statfs, sys/mount.h)."""
 
     fsid: str  # "val0:val1" in decimal, as MNT_BYFSID takes it
@@ -156,7 +161,8 @@ class Mount(NamedTuple):
     directory: str  # f_mntonname
 
 
-class ProcessId(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ProcessId:
     """A process, told from a later one with the same pid by its start time."""
 
     pid: int
@@ -289,8 +295,9 @@ class Kernel(Protocol):
         Errors: ENOENT no such node.
         """
 
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        """NGM_MKPEER: a new node of ``type`` whose ``peer_hook`` is joined to ``hook`` of ``path``.
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        """NGM_MKPEER: a new node of type ``kind`` whose ``peer_hook`` is joined to ``hook`` of
+        ``path``.
 
         Errors: ENOENT no such node, or no module for the type; EEXIST the hook is taken;
         EINVAL a hook name that the type does not know (an eiface says EPFNOSUPPORT), or a
@@ -350,8 +357,11 @@ class Kernel(Protocol):
         """SIOCSIFNAME.  Errors: ENXIO no such interface; EEXIST the name is taken; EINVAL no
         name (empty, or longer than 15 octets)."""
 
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
-        """SIOCSIFFLAGS.  Errors: ENXIO no such interface."""
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        """SIOCSIFFLAGS: set the flags ``on``, clear those of ``off``.
+
+        Errors: ENXIO no such interface.
+        """
 
     def if_mtu(self, name: str) -> int:
         """SIOCGIFMTU, bytes.  Errors: ENXIO no such interface."""
@@ -408,7 +418,7 @@ class Kernel(Protocol):
         """jail_set(2) with JAIL_UPDATE.  Errors (JailError): ENOENT no such jail; EINVAL
         as in ``jail_create``; EPERM a securelevel lower than the host's."""
 
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         """The jail of that jid or name, also one that is dying (JAIL_DYING).  A living
         jail is preferred to a dying one of the same name.
 
@@ -441,8 +451,8 @@ class Kernel(Protocol):
         Errors: ENOSYS the kernel keeps no account (kern.racct.enable); EINVAL a bad rule.
         """
 
-    def rctl_remove(self, filter: str) -> None:
-        """rctl_remove_rule(2): every rule that ``filter`` (``jail:NAME:``) matches.
+    def rctl_remove(self, pattern: str) -> None:
+        """rctl_remove_rule(2): every rule that ``pattern`` (``jail:NAME:``) matches.
 
         Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account.
         """
@@ -473,11 +483,11 @@ class Kernel(Protocol):
         Errors: ENOENT not mounted; EBUSY in use and not ``force``.
         """
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         """fstatfs(2): the file system that an open directory is on.  Opened anew after a
         mount, a directory is on the file system mounted there last."""
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         """getfsstat(2): every mounted file system, oldest first."""
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:
@@ -515,6 +525,14 @@ class Kernel(Protocol):
         """
 
 
+#: The environment of a command for which nothing else is asked: what login.conf(5) gives root,
+#: and as clean as ``exec.clean`` of jail(8) makes it.
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
+    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HostCommand:
     """A command to run on the host.
@@ -525,7 +543,7 @@ class HostCommand:
 
     argv: Sequence[str]
     output: int | None = None  # descriptor for stdout and stderr; None: /dev/null
-    environment: Mapping[str, str] | None = None  # None: the clean default
+    environment: Mapping[str, str] | None = None  # None: ``ENVIRONMENT``
     directory: str = "/"
 
 
@@ -590,4 +608,4 @@ class Processes(Protocol):
         """
 
     def close(self) -> None:
-        """End the helper.  What it started runs on."""
+        """End the helper.  What it started runs on; whoever waits for it gets ``HelperGone``."""

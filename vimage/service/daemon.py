@@ -32,7 +32,7 @@ from vimage.service.health import HealthChecks
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Again, Request, Server, refusal
+from vimage.service.server import PATIENCE, Again, Request, Server
 from vimage.service.watch import Watch, runs
 from vimage.session import (
     DONE,
@@ -97,9 +97,9 @@ class Daemon:
             await self.ended.wait()
         finally:
             self._ending = True
-            await self.server.close(None if self.again else PATIENCE)
             await self.restarts.close()
             await self.session.jobs.cancel()
+            await self.server.close(None if self.again else PATIENCE)
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
@@ -168,7 +168,15 @@ class Daemon:
 
     def _terminate(self) -> None:
         """SIGTERM: end, the vimages run on.  daemon(8) sends it too when the service ends it."""
-        self._stopping = self._stopping or not self._ending
+        if not self._ending:
+            self._stopping = True
+            self._in_background(self._terminated())
+
+    async def _terminated(self) -> None:
+        """Starts are refused by now; what is under way may take a while yet."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self.session.jobs.idle()
         self.ended.set()
 
     def _hang_up(self) -> None:
@@ -226,9 +234,6 @@ class Daemon:
             "reload": self._reload, "reexec": self._reexec}
         if request.verb == "status":
             return await self._status(request, sink)
-        if request.verb not in verbs:
-            sink.send(refusal(f"the service: unknown verb {request.verb[:40]!r}"))
-            return NOTHING_TOUCHED
         if self._stopping and request.verb in ("start", "restart"):
             sink.send(events.problem(Problem.of("service_stopping")))
             return FAILED
@@ -270,7 +275,7 @@ class Daemon:
             operation = self.session.accept_start(loaded, request.names, self._report_to(sink),
                                                   request.file or "")
             if not request.names and not operation.refused:
-                self.session.apply_list(loaded)
+                self.session.apply_list(loaded.configuration.list)
             self._accepted("start", operation, sink)
         return await self._answer(operation, sink)
 
@@ -302,9 +307,6 @@ class Daemon:
 
     async def _shut_down(self, request: Request, sink: Sink) -> int:
         """The host goes down: nothing is waited for that was accepted before."""
-        if request.names:
-            sink.send(events.problem(Problem.of("shutdown_names")))
-            return NOTHING_TOUCHED
         self._stopping = True
         self._cancel_restarts(self.restarts.waiting())
         sink.send(events.begin("stop", len(self.session.records)))
@@ -379,10 +381,15 @@ class Daemon:
             return NOTHING_TOUCHED
         rows = status.rows(self.kernel, request.names or known, session.records, session.newer)
         changed = self.changed.of(loaded, session.records) if loaded is not None else []
+        waiting = {*self.restarts.waiting(), *session.jobs.starts()}
         for row in rows:
             name = row["name"]
-            row["note"] = self.restarts.notes.get(name) or row["note"]
             row["changed"] = name in changed
+            row["note"] = self.restarts.notes.get(name) or row["note"]
+            if name in waiting and row["state"] == "stopped":
+                row["state"] = "waiting"
+            if name not in listed and name in session.records:
+                row["note"] = ", ".join(filter(None, (row["note"], "not listed")))
         sink.send(events.status(rows))
         return DONE
 

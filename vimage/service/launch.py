@@ -1,77 +1,78 @@
-"""Starting the service from the command, under daemon(8), which restarts it when it dies.
+"""Starting the service from the command, under daemon(8), which starts it again when it dies.
 
-Imported by the command's first steps, so it imports almost nothing itself.
+Part of the command's quick path: it imports almost nothing.
 """
 
-import os
 import sys
-import time
-from typing import TYPE_CHECKING
 
-from vimage import client
 from vimage.service import wire
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    from vimage.commands.output import Printer
-
-#: Seconds that the service may take until it answers.
-PATIENCE = 30.0
-
-#: Seconds between two tries to reach it.
-PAUSE = 0.02
-
+#: daemon(8).
 SUPERVISOR = "/usr/sbin/daemon"
 
 
-def and_ask(request: bytes, file: "str | None", printer: "Printer") -> int:
-    """Start the service, then ask it; returns the exit status."""
+def start(file: "str | None" = None) -> None:
+    """Start a service, unless there is one that is yet to answer, or is ending.
+
+    Returns before the service answers.  It may be called again while none answers: daemon(8)
+    refuses to start a second one.  Raises VimageError("not_root", "state_unwritable").
+    """
+    import os
+
     directory = os.path.dirname(wire.SOCKET)
-    if os.geteuid() != 0:
-        return _fail("not_root")
     try:
+        if os.geteuid() != 0:
+            raise PermissionError
         os.makedirs(directory, mode=0o700, exist_ok=True)
     except OSError as error:
-        return _fail("state_unwritable", path=directory, why=error.strerror)
-    # daemon(8) refuses when there is a service already; then that one is asked.
+        from vimage.messages import VimageError
+
+        if os.geteuid() != 0:
+            raise VimageError("not_root") from None
+        raise VimageError("state_unwritable", path=directory, why=error.strerror) from error
+    if supervised():
+        return
     _run([SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
           "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
           "service", "--supervised", *(("-f", file) if file else ())])
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        status = client.ask(request, printer)
-        if status is not None:
-            return status
-        time.sleep(PAUSE)
-    return _fail("service_silent", seconds=f"{PATIENCE:g}")
 
 
-def or_here(ask: "Callable[[], int | None]", act: "Callable[[], int]") -> int:
-    """Act in this process, unless a service that is just starting has the journal already."""
-    from vimage.messages import VimageError
+def supervised() -> bool:
+    """Whether daemon(8) is there: then there is a service, or there will be, or it is ending.
 
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return act()
-        except VimageError as error:
-            if error.problem.key != "state_busy" or time.monotonic() > deadline:
-                raise
-        status = ask()
-        if status is not None:
-            return status
-        time.sleep(PAUSE)
+    daemon(8) keeps a lock on its pid file as long as it lives.
+    """
+    import fcntl
+    import os
+
+    try:
+        descriptor = os.open(f"{os.path.dirname(wire.SOCKET)}/supervisor.pid", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
-def _run(argv: list[str]) -> None:
-    """Run a program to its end, with none of our descriptors."""
+def _run(argv: "list[str]") -> None:
+    """Run a program to its end, with none of our descriptors but stdout.
+
+    What daemon(8) says on stderr is dropped: that it refuses is no news.
+    """
+    import os
+
     pid = os.fork()
     if pid == 0:
         try:
             os.chdir("/")
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             os.execv(argv[0], argv)
         finally:
@@ -79,15 +80,7 @@ def _run(argv: list[str]) -> None:
     os.waitpid(pid, 0)
 
 
-def _program() -> list[str]:
+def _program() -> "list[str]":
     """How this program was started, without its arguments."""
     arguments = len(sys.argv) - 1
     return [sys.executable, *sys.orig_argv[1:len(sys.orig_argv) - arguments]]
-
-
-def _fail(key: str, **fields: "Any") -> int:
-    """One line on stderr, and the exit status."""
-    from vimage.messages import Problem
-
-    sys.stderr.write(f"vimage: {Problem.of(key, **fields)}\n")
-    return 2

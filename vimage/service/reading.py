@@ -9,9 +9,9 @@ import os
 from vimage.configuration import rcconf, yamlfiles
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.journal import DIRECTORY
-from vimage.kernel import HostCommand, Kernel, Processes
+from vimage.kernel import ENVIRONMENT, HostCommand, Kernel, Processes
 from vimage.messages import VimageError
-from vimage.steps.context import ENVIRONMENT, finished
+from vimage.steps.context import finished
 
 #: What load_rc_config reads; a change of any of these is a change of the configuration.
 FILES = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/vimage",

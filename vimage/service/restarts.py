@@ -35,6 +35,7 @@ class Restarts:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._backoff: dict[str, Backoff] = {}
+        self._missed: dict[str, tuple[Record, str, bool]] = {}
         #: What status says of a vimage besides its state.
         self.notes: dict[str, str] = {}
 
@@ -44,8 +45,11 @@ class Restarts:
         """A vimage that is ready has lost something.  One that is ``broken`` cannot go on and
         is cleaned up; otherwise it is for ``restart`` to say."""
         name = record.name
-        if name in self._tasks or self._session.jobs.busy(name):
+        if self._session.jobs.busy(name):
             return  # what is being done decides; if it is ready then, it is looked at again
+        if name in self._tasks:  # it was started again just now
+            self._missed[name] = record, what, broken
+            return
         again = record.configuration.get("restart") == "on-failure"
         if not broken and not again:
             if self.notes.get(name) != what:
@@ -164,6 +168,10 @@ class Restarts:
             del self._tasks[name]
         if not task.cancelled() and task.exception() is not None:
             self._log.error("%s: its restart: internal error", name, exc_info=task.exception())
+        record, what, broken = self._missed.pop(name, (None, "", False))
+        if record is not None and record.state == READY \
+                and self._session.records.get(name) is record:
+            self.lost(record, what, broken=broken)
 
     async def _restart(self, name: str, file: str, stop: Job | None, delay: float | None,
                        at_last: str) -> None:

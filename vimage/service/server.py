@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from vimage import events
+from vimage.commands.verbs import BY_NAME, unfit
 from vimage.events import Event, Sink
 from vimage.service import wire
 
@@ -52,16 +53,36 @@ def parse(body: bytes) -> Request:
                          "service vimage reexec puts the installed version in place")
     verb, names, file = found.get("verb"), found.get("names", []), found.get("file")
     options = found.get("options", {})
-    if not isinstance(verb, str) or not verb:
+    if not isinstance(verb, str):
         raise ValueError("no verb")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("names are not a list of texts")
-    if file is not None and not (isinstance(file, str) and file.startswith("/")):
+    if file is not None and not (isinstance(file, str) and file.startswith("/")
+                                 and "\0" not in file):
         raise ValueError("the file is not an absolute path")
     if not isinstance(options, dict) or not all(isinstance(on, bool) for on in options.values()):
         raise ValueError("an option is neither true nor false")
-    return Request(verb, tuple(dict.fromkeys(names)), file,
-                   frozenset(name for name, on in options.items() if on))
+    request = Request(verb, tuple(dict.fromkeys(names)), file,
+                      frozenset(name for name, on in options.items() if on))
+    _check(request)
+    return request
+
+
+def _check(request: Request) -> None:
+    """Hold a request against the table of verbs, as the command does before it asks.
+
+    Raises ValueError.
+    """
+    verb = BY_NAME.get(request.verb)
+    if verb is None or not verb.asked:
+        raise ValueError(f"unknown verb {request.verb[:40]!r}")
+    for name in request.options:
+        if name not in {option.name for option in verb.options}:
+            raise ValueError(f"{verb.name} does not take the option {name[:40]!r}")
+    given = request.options | ({"file"} if request.file else set())
+    reason = unfit(verb, given, request.names)
+    if reason:
+        raise ValueError(reason)
 
 
 class ClientSink:

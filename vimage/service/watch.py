@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from vimage.journal import READY, Record
@@ -61,6 +62,7 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the next look is to be, by the loop's clock
         self._reconnect = True  # parents may have come or gone
+        self._said: set[str] = set()  # of parents that could not be looked after
         # CPU seconds of this thread; a simulated host has none that mean anything.
         self._spent = time.thread_time if self._kernel.real_clock else lambda: 0.0
 
@@ -91,7 +93,7 @@ class Watch:
         if record.jid is not None:
             self._jails[record.jid] = record
             self._attempt(f"jail {record.jid} cannot be watched",
-                          lambda jail=record.jid: self._events.watch_jail(jail))
+                          partial(self._events.watch_jail, record.jid))
 
     def unwatch(self, record: Record) -> None:
         """Look after it no longer."""
@@ -123,10 +125,9 @@ class Watch:
         if self._loop is None:
             return
         self._timer = self._loop.call_later(TICK, self._tick)
-        self._attempt(_LOOK, lambda: self._look_if_due(self._loop.time()))
+        self._attempt(_LOOK, partial(self._look_if_due, self._loop.time()))
         if self._reconnect:
-            self._attempt("the parents of the bridges cannot be looked at",
-                          self._reconnect_parents)
+            self._reconnect_parents()
         self._attempt("the state of vimages cannot be written", self._host.journal.flush)
         self._also()
 
@@ -151,9 +152,12 @@ class Watch:
             self._due = now + min((self._spent() - begun) / SHARE, RAREST)
 
     def _reconnect_parents(self) -> None:
-        for text in reconnect(self._host):
-            self._log.warning("%s", text)
-        self._reconnect = False
+        lines, done = reconnect(self._host)
+        for text in lines:
+            if text not in self._said:
+                self._log.warning("%s", text)
+        self._said = set() if done else set(lines)
+        self._reconnect = not done
 
     def look(self) -> None:
         """One look at everything that has no event.  Raises OSError."""

@@ -185,8 +185,8 @@ class BridgeStep(SharedBridgeStep):
         if record["caps_off"]:
             caps = kernel.if_caps(self.parent)
             kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
-        if record["set_up"]:
-            kernel.if_set_flags(self.parent, set=Iff.UP)
+        if not kernel.if_get(self.parent).flags & Iff.UP:
+            kernel.if_set_flags(self.parent, on=Iff.UP)
 
     def _promiscuous(self, kernel: Kernel, record: JsonObject) -> None:
         if record["set_promisc"] or record["cleared_autosrc"]:
@@ -215,10 +215,13 @@ class BridgeStep(SharedBridgeStep):
     def join(self, host: Host, record: JsonObject) -> None:
         """Join a parent that has come back to the bridge that waited for it.
 
-        It comes back with settings of its own.  Raises OSError, VimageError.
+        It comes back with settings of its own; one that was up at first is left so at last.
+        Raises OSError, VimageError.
         """
         kernel, node = host.kernel, by_id(record["node"])
-        record = {**record, **self._settings(kernel)}
+        settings = self._settings(kernel)
+        settings["set_up"] = settings["set_up"] and record["set_up"]
+        record = {**record, **settings}
         host.journal.write_shared(self.key, record)
         self._prepare(kernel, record)
         for hook, link in (("lower", "link0"), ("upper", "link1")):
@@ -290,7 +293,7 @@ class BridgeStep(SharedBridgeStep):
                 context.host.log.info("%s: in use (%s), left up", self.parent,
                                     ", ".join(users) or "netgraph")
             else:
-                kernel.if_set_flags(self.parent, clear=Iff.UP)
+                kernel.if_set_flags(self.parent, off=Iff.UP)
 
 
 @dataclass(frozen=True)
@@ -388,26 +391,26 @@ def bridge_nodes(host: Host) -> dict[int, str]:
             if key.startswith("bridge.") and "node" in record}
 
 
-def reconnect(host: Host) -> list[str]:
+def reconnect(host: Host) -> tuple[list[str], bool]:
     """Look at the parents of all bridges; join those that have come back.
 
-    Returns a line for the log for each parent that has gone or has come back.  Raises
-    OSError when a parent cannot be looked at.
+    Returns a line for the log for each parent that has gone or has come back, and whether all
+    could be done.  Raises OSError when a parent cannot be looked at.
     """
-    lines = []
+    lines, done = [], True
     for key, (bridge, record) in shared_bridges(host).items():
         if node_at(host.kernel, by_id(record["node"]), "bridge") is None:
-            continue  # it cannot be joined; who uses it is told by the watch
-        if interface_at(host.kernel, bridge.parent) is None:
-            if not record.get("lost"):
-                lines.append(f"{bridge.parent}: has gone; its bridge waits for it")
-                host.journal.write_shared(key, {**record, "lost": True})
-        elif record.get("lost") or not bridge.joined(host.kernel, record["node"]):
-            try:
+            continue  # nothing can be joined to it; the watch tells who used it
+        try:
+            if interface_at(host.kernel, bridge.parent) is None:
+                if not record.get("lost"):
+                    lines.append(f"{bridge.parent}: has gone; its bridge waits for it")
+                    host.journal.write_shared(key, {**record, "lost": True})
+            elif record.get("lost") or not bridge.joined(host.kernel, record["node"]):
                 bridge.join(host, record)
-            except (OSError, VimageError) as error:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                lines.append(f"{bridge.parent}: is back, but cannot be joined: {why}")
-            else:
                 lines.append(f"{bridge.parent}: is back on its bridge")
-    return lines
+        except (OSError, VimageError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            lines.append(f"{bridge.parent}: its bridge cannot be looked after: {why}")
+            done = False
+    return lines, done

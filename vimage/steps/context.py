@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from vimage.journal import Entry, Journal, JsonObject, Record
 from vimage.kernel import (
+    ENVIRONMENT,
     Command,
     HelperGone,
     Hold,
@@ -35,13 +36,6 @@ GRACE = 2.0
 
 #: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
 FREED_WITHIN = 15.0
-
-#: What a clean environment holds (login.conf(5) gives root the same PATH).
-ENVIRONMENT = {
-    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-    "HOME": "/", "SHELL": "/bin/sh", "USER": "root", "LOGNAME": "root", "TERM": "dumb",
-}
-
 
 @dataclass(slots=True)
 class Host:

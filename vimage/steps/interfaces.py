@@ -297,7 +297,7 @@ class WholeInterfaceStep(Step):
         if int(caps) != results["caps"]:
             _set_caps(kernel, self.name, type(caps)(results["caps"]))
         wanted = Iff(results["flags"]) & Iff.UP
-        kernel.if_set_flags(self.name, set=wanted, clear=Iff.UP.without(wanted))
+        kernel.if_set_flags(self.name, on=wanted, off=Iff.UP.without(wanted))
 
 
 def _set_caps(kernel: Kernel, name: str, caps: Cap) -> None:

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from vimage.kernel import Hold, Jail, JailId
+from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
 from vimage.steps.context import FREED_WITHIN, Host, StepContext
 from vimage.steps.step import Rank, Step
@@ -70,7 +70,7 @@ class JailStep(Step):
                 return  # somebody else was faster
         await freed(context, jail.jid)
 
-    def _find(self, context: StepContext) -> Jail | None:
+    def _find(self, context: StepContext) -> JailInfo | None:
         """Our jail, also when only the intent to make it is known."""
         try:
             jail = context.kernel.jail_get(context.record.jid or self.name)

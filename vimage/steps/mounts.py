@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from vimage.journal import JsonObject
 from vimage.kernel import Kernel
-from vimage.kernel import Mount
+from vimage.kernel import MountInfo
 from vimage.messages import VimageError
 
 from vimage.steps.context import StepContext
@@ -109,7 +109,7 @@ class MountStep(Step):
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
 
-    def _mounted_here(self, context: StepContext, directory: int, below: Mount) -> bool:
+    def _mounted_here(self, context: StepContext, directory: int, below: MountInfo) -> bool:
         """Whether somebody else has mounted the same type on this very directory."""
         above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:

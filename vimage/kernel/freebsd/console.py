@@ -6,6 +6,7 @@ cannot type into the terminal of whoever looks at it (TIOCSTI), nor change its s
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import selectors
@@ -54,7 +55,7 @@ def _become(program: enter.Program, slave: int, close_from: object, name: str) -
             os.dup2(slave, fd)
         close_from(3)  # type: ignore[operator]
         number = program.become()
-        os.write(2, f"vimage: {name}: errno {number}\r\n".encode())
+        os.write(2, os.fsencode(f"vimage: {name}: errno {number}\r\n"))
     finally:
         os._exit(127 if number == 2 else 126)
 
@@ -64,8 +65,9 @@ def _copy_size(terminal: int) -> None:
     try:
         size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
-    except OSError:  # ours is no terminal
-        pass
+    except OSError as error:
+        if error.errno != errno.ENOTTY:  # ours is not a terminal
+            raise
 
 
 class _Raw:
@@ -108,7 +110,9 @@ def _copy(master: int) -> None:
 def _read(fd: int) -> bytes:
     try:
         return os.read(fd, 65536)
-    except OSError:  # EIO: no slave is open any more
+    except OSError as error:
+        if error.errno != errno.EIO:  # no slave is open any more
+            raise
         return b""
 
 

@@ -15,18 +15,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
-from vimage.kernel import JailId
+from vimage.kernel import ENVIRONMENT, JailId
 from vimage.kernel.freebsd import libc
 
 FREEBSD = sys.platform.startswith("freebsd")
-
-#: What a command gets when nothing else is asked for: as rc(8), and as ``exec.clean`` of jail(8).
-CLEAN = {
-    "HOME": "/",
-    "PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin",
-    "SHELL": "/bin/sh",
-    "USER": "root",
-}
 
 _P_PID, _PROC_TRACE_CTL = 0, 7
 _DISABLE = ctypes.c_int(2)  # PROC_TRACE_CTL_DISABLE: until the exec
@@ -61,7 +53,7 @@ def candidates(program: str, environment: Mapping[str, str]) -> list[bytes]:
     """The paths at which execve(2) is tried: of PATH, unless there is a slash."""
     if "/" in program:
         return [os.fsencode(program)]
-    path = environment.get("PATH") or CLEAN["PATH"]
+    path = environment.get("PATH") or ENVIRONMENT["PATH"]
     return [os.fsencode(os.path.join(directory or ".", program))
             for directory in path.split(":")]
 
@@ -74,7 +66,7 @@ class Program:
         if not argv:
             raise OSError(errno.EINVAL, "no command")
         if environment is None:
-            environment = CLEAN
+            environment = ENVIRONMENT
         self._jail: JailId | None = None
         self._argv = _strings(os.fsencode(word) for word in argv)
         self._environment = _strings(os.fsencode(f"{name}={value}")

@@ -121,23 +121,30 @@ class Helper:
         (``HelperGone``).
         """
         request = self.number()
-        link = self.running()
-        with self._changed:
-            if link.gone:
-                raise HelperGone
-            try:
-                link.sync.send(("enter", request, int(JailId(jail)), work, argument))
-            except ConnectionError:
-                link.gone = True
-                self._changed.notify_all()
-                raise HelperGone from None
-            link.waiting.add(request)
+        link = self._ask(request, ("enter", request, int(JailId(jail)), work, argument))
         message, fds = self._answer(link, request)
         if message[0] == "error":
             raise OSError(message[2], f"{work} in jail {jail}: {_words(message[2])}")
         if fds is None:
             raise OSError(errno.EMFILE, f"{work} in jail {jail}: {os.strerror(errno.EMFILE)}")
         return message[2], fds
+
+    def _ask(self, request: int, message: tuple[Any, ...]) -> Link:
+        """Send a request whose answer is waited for.  A helper that has ended since it was
+        last asked is replaced."""
+        with self._changed:
+            for attempt in (1, 2):
+                link = self.running()
+                link.waiting.add(request)
+                try:
+                    link.sync.send(message)
+                    break
+                except ConnectionError:
+                    link.gone = True
+                    self._changed.notify_all()
+                    if attempt == 2:
+                        raise HelperGone from None
+            return link
 
     def _answer(self, link: Link, request: int) -> Received:
         """Wait for an answer.  Of the threads that wait, one reads for all."""

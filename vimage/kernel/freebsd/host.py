@@ -12,9 +12,9 @@ from vimage.kernel import (
     Events,
     Iff,
     Interface,
-    Jail,
+    JailInfo,
     JailId,
-    Mount,
+    MountInfo,
     NgHook,
     NgNode,
     ProcessId,
@@ -97,8 +97,8 @@ class FreeBSD:
     def ng_hooks(self, path: str) -> list[NgHook]:
         return ng.parse_hooks(self._netgraph.ask(path, ng.LISTHOOKS_))
 
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        self._netgraph.send(path, ng.MKPEER_, type=type, ourhook=hook, peerhook=peer_hook)
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        self._netgraph.send(path, ng.MKPEER_, type=kind, ourhook=hook, peerhook=peer_hook)
 
     def ng_name(self, path: str, name: str) -> None:
         self._netgraph.send(path, ng.NAME_, name=name)
@@ -144,9 +144,8 @@ class FreeBSD:
     def if_rename(self, name: str, new: str) -> None:
         self._interfaces.rename(name, new)
 
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS,
-                     ) -> None:
-        self._interfaces.set_flags(name, set, clear)
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        self._interfaces.set_flags(name, on, off)
 
     def if_mtu(self, name: str) -> int:
         return self._interfaces.mtu(name)
@@ -184,7 +183,7 @@ class FreeBSD:
                     parameters: Mapping[str, str | int | bool | None]) -> None:
         jails.update(JailId(jail), parameters)
 
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         return jails.get(jail if isinstance(jail, str) else JailId(jail))
 
     def jail_list(self) -> Set[int]:
@@ -203,8 +202,8 @@ class FreeBSD:
     def rctl_add(self, rule: str) -> None:
         limits.add(rule)
 
-    def rctl_remove(self, filter: str) -> None:
-        limits.remove(filter)
+    def rctl_remove(self, pattern: str) -> None:
+        limits.remove(pattern)
 
     # -- mounts ------------------------------------------------------------------------------
 
@@ -217,10 +216,10 @@ class FreeBSD:
     def unmount(self, fsid: str, *, force: bool = False) -> None:
         mount.unmount(fsid, force)
 
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         return mount.filesystem_of(directory)
 
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return mount.mounts()
 
     def devfs_ruleset_rules(self, ruleset: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 from typing import Any
 
@@ -55,7 +56,7 @@ SIOCSIFINFO_FLAGS = iowr(72, 87)
 
 def name_bytes(name: str) -> bytes:
     """ifr_name.  Raises OSError ENXIO: no interface has a name that does not fit."""
-    data = name.encode()
+    data = os.fsencode(name)
     if not data or len(data) >= NAME_SIZE:
         raise OSError(errno.ENXIO, f"no interface has such a name: {name}")
     return data.ljust(NAME_SIZE, b"\0")
@@ -79,9 +80,9 @@ def call(descriptor: int, request: int, data: bytes, subject: str = "") -> bytes
     return buffer.raw
 
 
-def named(descriptor: int, request: int, name: str, format: str = "",
+def named(descriptor: int, request: int, name: str, layout: str = "",
           *values: int | bytes) -> bytes:
-    """ioctl(2) with a struct ifreq of ``name``; ``format`` packs ifr_ifru.  Returns ifr_ifru."""
-    union = struct.pack("<" + format, *values)
+    """ioctl(2) with a struct ifreq of ``name``; ``layout`` packs ifr_ifru.  Returns ifr_ifru."""
+    union = struct.pack("<" + layout, *values)
     data = name_bytes(name) + union.ljust(SIZE - NAME_SIZE, b"\0")
     return call(descriptor, request, data, name)[NAME_SIZE:]

@@ -25,6 +25,8 @@ _RTM_NEWADDR, _RTM_IFINFO = 12, 14
 _RTAX_IFA = 5
 _IFT_VLAN, _IFT_BRIDGE = 135, 209
 _BRDGGIFS = 6
+#: What drivers say of a request that is not for them.
+_NOT_OF_THAT_KIND = (errno.EINVAL, errno.ENOTTY, errno.EOPNOTSUPP, errno.ENODEV)
 
 
 def messages(raw: bytes) -> Iterator[tuple[int, memoryview]]:
@@ -171,9 +173,11 @@ class Interfaces:
         request = ctypes.create_string_buffer(20)
         try:
             ifreq.call(self._fd, ifreq.SIOCGETVLAN, ifreq.pointed(name, request))
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, *_NOT_OF_THAT_KIND):  # gone by now
+                raise
             return ""
-        return request.value.decode()
+        return os.fsdecode(request.value)
 
     def _bridge_members(self, name: str) -> set[str]:
         """BRDGGIFS through struct ifdrv { char ifd_name[16]; u_long ifd_cmd; size_t ifd_len;
@@ -188,7 +192,9 @@ class Interfaces:
                                                        ctypes.addressof(conf))
             try:
                 ifreq.call(self._fd, ifreq.SIOCGDRVSPEC, drv)
-            except OSError:
+            except OSError as error:
+                if error.errno not in (errno.ENXIO, *_NOT_OF_THAT_KIND):  # gone by now
+                    raise
                 return set()
             used, = struct.unpack_from("<I", conf.raw)
             if used < size:
@@ -200,7 +206,9 @@ class Interfaces:
         request = ifreq.name_bytes(name) * 2 + bytes(40)
         try:
             answer = ifreq.call(self._fd, ifreq.SIOCGLAGGPORT, request)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, *_NOT_OF_THAT_KIND):  # a lagg in no other
+                raise
             return []
         lagg = cut(answer[:16])
         return [lagg] if lagg != name else []
@@ -211,8 +219,8 @@ class Interfaces:
     def flags(self, name: str) -> int:
         return flags(self._fd, name)
 
-    def set_flags(self, name: str, set_: int, clear: int) -> None:
-        set_flags(self._fd, name, set_, clear)
+    def set_flags(self, name: str, on: int, off: int) -> None:
+        set_flags(self._fd, name, on, off)
 
     def mtu(self, name: str) -> int:
         return int(struct.unpack_from("<i", ifreq.named(self._fd, ifreq.SIOCGIFMTU, name))[0])
@@ -252,9 +260,9 @@ class Interfaces:
 
 def rename(descriptor: int, name: str, new: str) -> None:
     """SIOCSIFNAME.  Errors: EINVAL a name that does not fit."""
-    if not 0 < len(new.encode()) < ifreq.NAME_SIZE:
+    if not 0 < len(os.fsencode(new)) < ifreq.NAME_SIZE:
         raise OSError(errno.EINVAL, f"not a name of an interface: {new}")
-    buffer = ctypes.create_string_buffer(new.encode())
+    buffer = ctypes.create_string_buffer(os.fsencode(new))
     ifreq.call(descriptor, ifreq.SIOCSIFNAME, ifreq.pointed(name, buffer), f"{name} to {new}")
 
 
@@ -264,8 +272,8 @@ def flags(descriptor: int, name: str) -> int:
     return int(low | high << 16)
 
 
-def set_flags(descriptor: int, name: str, set_: int, clear: int) -> None:
+def set_flags(descriptor: int, name: str, on: int, off: int) -> None:
     """SIOCSIFFLAGS, also when they are so already: an interface that comes back from a VNET
     is down without its driver having been told."""
-    new = (flags(descriptor, name) | int(set_)) & ~int(clear)
+    new = (flags(descriptor, name) | int(on)) & ~int(off)
     ifreq.named(descriptor, ifreq.SIOCSIFFLAGS, name, "HH", new & 0xffff, new >> 16)

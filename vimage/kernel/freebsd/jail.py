@@ -12,10 +12,12 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from vimage.kernel import Jail, JailError, JailId
+from vimage.kernel import JailInfo, JailError, JailId
 from vimage.kernel.freebsd import kld, sysctl
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -33,7 +35,8 @@ _ALIVE = 1
 Value = str | int | bool | None
 
 
-class Type(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ParameterType:
     """How a parameter is encoded."""
 
     kind: str  # "boolean", "jailsys", "text", "inet", "inet6", or a code of struct
@@ -41,10 +44,10 @@ class Type(NamedTuple):
     inverted: bool = False  # asked for as "noNAME"
 
 
-_types: dict[str, Type] = {}
+_types: dict[str, ParameterType] = {}
 
 
-def parameter_type(name: str) -> Type:
+def parameter_type(name: str) -> ParameterType:
     """The type of a parameter.  Raises JailError EINVAL when the kernel has none such."""
     found = _types.get(name)
     if found is None:
@@ -52,7 +55,7 @@ def parameter_type(name: str) -> Type:
     return found
 
 
-def _look_up(name: str) -> Type:
+def _look_up(name: str) -> ParameterType:
     numbers = _numbers(name) or (_module(name) and _numbers(name))
     if numbers:
         return _describe(name, numbers)
@@ -61,7 +64,7 @@ def _look_up(name: str) -> Type:
     if plain and numbers:
         type_ = _describe(plain, numbers)
         if type_.kind == "boolean":
-            return Type("boolean", inverted=True)
+            return ParameterType("boolean", inverted=True)
     raise _unknown(name)
 
 
@@ -92,7 +95,7 @@ def _module(name: str) -> bool:
         try:
             kld.load(candidate)
             return True
-        except OSError:
+        except FileNotFoundError:
             continue
     return False
 
@@ -108,12 +111,12 @@ def _opposite(name: str) -> str:
     return head + dot + "no" + last
 
 
-def _describe(name: str, numbers: sysctl.Oid) -> Type:
+def _describe(name: str, numbers: sysctl.Oid) -> ParameterType:
     kind, format_ = sysctl.kind(numbers)
     if kind == sysctl.CTLTYPE_NODE:
         kind, format_ = sysctl.kind(_self(name, numbers))
     array = format_.endswith(",a")
-    return Type(_kind(name, kind, format_.removesuffix(",a")), array)
+    return ParameterType(_kind(name, kind, format_.removesuffix(",a")), array)
 
 
 def _self(name: str, numbers: sysctl.Oid) -> sysctl.Oid:
@@ -149,7 +152,7 @@ def _kind(name: str, kind: int, format_: str) -> str:
 # -- values --------------------------------------------------------------------------
 
 
-def encode(name: str, type_: Type, value: Value) -> tuple[str, bytes | None]:
+def encode(name: str, type_: ParameterType, value: Value) -> tuple[str, bytes | None]:
     """The name and the bytes of a parameter; None for those without a value.
 
     Raises JailError EINVAL for a value that the type does not have.
@@ -224,7 +227,7 @@ def update(jail: JailId, parameters: Mapping[str, Value]) -> None:
     set_({"jid": jail, **parameters}, JAIL_UPDATE)
 
 
-def get(jail: JailId | str) -> Jail:
+def get(jail: JailId | str) -> JailInfo:
     """Errors: ENOENT no such jail, dead or alive (FileNotFoundError, not JailError)."""
     name = ctypes.create_string_buffer(256)
     path = ctypes.create_string_buffer(1024)
@@ -244,7 +247,7 @@ def get(jail: JailId | str) -> Jail:
         found = _call(libc().jail_get, buffers, JAIL_DYING)
     except JailError as error:
         raise OSError(error.errno, error.strerror) from None
-    return Jail(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
+    return JailInfo(JailId(found), cut(name.raw), cut(path.raw), cut(hostname.raw), vnet.value == 1,
                 bool(dying.value))
 
 
@@ -259,12 +262,13 @@ def _has_vnet() -> bool:
     return _numbers("vnet") is not None
 
 
+_list_lock = threading.Lock()
 _list = sysctl.Large("security.jail.list", 64 * _XPRISON)
 
 
 def living() -> set[int]:
     """The jids of ``security.jail.list`` whose state is alive."""
-    with _list.read() as raw:
+    with _list_lock, _list.read() as raw:
         return parse_list(raw)
 
 

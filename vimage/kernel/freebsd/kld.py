@@ -19,13 +19,13 @@ def load(module: str) -> None:
     """
     call = libc()
     try:
-        call.modfind(module.encode())
+        call.modfind(os.fsencode(module))
         return
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
     try:
-        call.kldload(module.encode())
+        call.kldload(os.fsencode(module))
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise OSError(error.errno, f"{module}: {error.strerror}") from error
@@ -43,4 +43,4 @@ def boot_id() -> str:
         new = os.urandom(16).hex().encode() + b"\0"
         call(KENV_SET, BOOT_ID, new, len(new))
         call(KENV_GET, BOOT_ID, buffer, len(buffer))
-    return buffer.value.decode()
+    return os.fsdecode(buffer.value)

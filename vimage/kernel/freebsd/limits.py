@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from typing import Any
 
@@ -11,7 +12,11 @@ from vimage.kernel.freebsd import sysctl
 from vimage.kernel.freebsd.libc import libc
 
 _CPU_LEVEL_WHICH, _CPU_WHICH_JAIL = 3, 5
-_AMOUNT = re.compile(r"=([0-9]+)([kmgtpe])(?:b)?(?=/|$)", re.IGNORECASE)
+
+#: An amount as expand_number(3) takes it: hexadecimal, octal or decimal, then a unit, then "b".
+_AMOUNT = re.compile(r"=\+?(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)([kmgtpe]?)b?(?=/|$)", re.IGNORECASE)
+_UNITS = ("", *"kmgtpe")
+_MOST = 2 ** 64 - 1
 
 
 def cpus(jail: JailId, numbers: frozenset[int]) -> None:
@@ -29,10 +34,13 @@ def cpus(jail: JailId, numbers: frozenset[int]) -> None:
 
 
 def plain(rule: str) -> str:
-    """A rule as the kernel takes it: amounts without the suffixes that rctl(8) expands."""
+    """A rule as the kernel takes it: the amount in decimal digits, as rctl(8) expands it.
+    What rctl(8) refuses is left as it is, for the kernel to refuse."""
     def number(match: re.Match[str]) -> str:
-        power = "kmgtpe".index(match[2].lower()) + 1
-        return f"={int(match[1]) * 1024 ** power}"
+        digits = match[1].lower()
+        base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
+        amount: int = int(digits, base) * 1024 ** _UNITS.index(match[2].lower())
+        return f"={amount}" if amount <= _MOST else match[0]
     return _AMOUNT.sub(number, rule)
 
 
@@ -41,14 +49,14 @@ def add(rule: str) -> None:
     _call(libc().rctl_add_rule, plain(rule))
 
 
-def remove(filter_: str) -> None:
+def remove(pattern: str) -> None:
     """Errors: ESRCH no rule matches; ENOSYS the kernel keeps no account."""
-    _call(libc().rctl_remove_rule, filter_)
+    _call(libc().rctl_remove_rule, pattern)
 
 
 def _call(function: Any, rule: str) -> None:
     """The length counts the NUL; nothing is answered."""
-    data = rule.encode() + b"\0"
+    data = os.fsencode(rule) + b"\0"
     try:
         function(data, len(data), None, 0)
     except OSError as error:

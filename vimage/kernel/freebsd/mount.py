@@ -11,11 +11,12 @@ import ctypes
 import errno
 import os
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from vimage.kernel import JailError, Mount
+from vimage.kernel import JailError, MountInfo
 from vimage.kernel.freebsd import ifreq
 from vimage.kernel.freebsd.libc import Vector, cut, libc, text
 
@@ -32,6 +33,8 @@ _OF_MOUNT8 = frozenset(("auto", "noauto", "late", "failok"))
 
 _DEVFSIO_RGETNEXT = ifreq.iowr(236, 4, "D")
 _DEVFS_MAGIC = 0xdb0a087a
+#: One thread at a time has the working directory of the process.
+_WORKING_DIRECTORY = threading.Lock()
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -67,24 +70,28 @@ def _open_component(directory: int, component: str, path: str) -> int:
 def _is_link(directory: int, component: str) -> bool:
     try:
         os.readlink(component, dir_fd=directory)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
         return False
     return True
 
 
 @contextmanager
 def _inside(directory: int) -> Iterator[None]:
-    """The working directory of this process is ``directory`` for a while."""
-    try:
-        before = os.open(".", _OPEN)
-    except OSError:  # the working directory is gone
-        before = os.open("/", _OPEN)
-    try:
-        os.fchdir(directory)
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
+    """The working directory of this process, all its threads included, is ``directory`` for
+    a while: nmount(2) takes a path and nothing else."""
+    with _WORKING_DIRECTORY:
+        try:
+            before = os.open(".", _OPEN)
+        except FileNotFoundError:  # the working directory is gone
+            before = os.open("/", _OPEN)
+        try:
+            os.fchdir(directory)
+            yield
+        finally:
+            os.fchdir(before)
+            os.close(before)
 
 
 def mount(fstype: str, directory: int, options: Mapping[str, str | None]) -> str:
@@ -108,20 +115,20 @@ def mount(fstype: str, directory: int, options: Mapping[str, str | None]) -> str
         os.close(top)
 
 
-def filesystem_of(directory: int) -> Mount:
+def filesystem_of(directory: int) -> MountInfo:
     """fstatfs(2)."""
     buffer = ctypes.create_string_buffer(_STATFS)
     libc().fstatfs(directory, buffer)
     return parse_statfs(buffer.raw)
 
 
-def parse_statfs(raw: bytes, offset: int = 0) -> Mount:
+def parse_statfs(raw: bytes, offset: int = 0) -> MountInfo:
     """struct statfs."""
     version, = struct.unpack_from("<I", raw, offset)
     if version != _STATFS_VERSION:
         raise OSError(errno.ENOSYS, "struct statfs of this kernel is unknown")
     first, second = struct.unpack_from("<ii", raw, offset + 192)
-    return Mount(f"{first}:{second}", cut(raw[offset + 280:offset + 296]),
+    return MountInfo(f"{first}:{second}", cut(raw[offset + 280:offset + 296]),
                  cut(raw[offset + 296:offset + 1320]), cut(raw[offset + 1320:offset + 2344]))
 
 
@@ -129,12 +136,12 @@ def unmount(fsid: str, force: bool) -> None:
     """Errors: ENOENT not mounted; EBUSY in use."""
     flags = MNT_BYFSID | (MNT_FORCE if force else 0)
     try:
-        libc().unmount(f"FSID:{fsid}".encode(), flags)
+        libc().unmount(os.fsencode(f"FSID:{fsid}"), flags)
     except OSError as error:
         raise OSError(error.errno, f"file system {fsid}: {error.strerror}") from None
 
 
-def mounts() -> list[Mount]:
+def mounts() -> list[MountInfo]:
     """Every mounted file system, oldest first."""
     call = libc().getfsstat
     while True:

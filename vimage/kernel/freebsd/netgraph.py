@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from vimage.kernel import NgHook, NgNode
 from vimage.kernel.freebsd import kld, sockaddr
@@ -51,7 +51,7 @@ class Layout:
     def _encode(code: str, name: str, value: str | int | bytes) -> int | bytes:
         if not isinstance(value, str):
             return value
-        data = value.encode()
+        data = os.fsencode(value)
         if len(data) >= int(code[:-1]):
             raise OSError(errno.ENAMETOOLONG, f"{name} too long: {value}")
         return data
@@ -88,7 +88,8 @@ EIFACE = 948105892  # NGM_EIFACE_COOKIE, ng_eiface.h
 ETHER = 917786906  # NGM_ETHER_COOKIE, ng_ether.h
 
 
-class Message(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Message:
     """One control message: the cookie of its node type, its number, its argument.
 
     Whether a reply comes is told by the sender: generic messages have a bit for it,

@@ -20,8 +20,8 @@ KILLED_WITHIN = 2.0
 class HelperProcess:
     """A command that was started; ``vimage.kernel.Process``."""
 
-    def __init__(self, processes: HelperProcesses, id: ProcessId) -> None:
-        self.id = id
+    def __init__(self, processes: HelperProcesses, process: ProcessId) -> None:
+        self.id = process
         self._processes = processes
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -94,17 +94,15 @@ class HelperProcesses:
         self._running: dict[int, HelperProcess] = {}
 
     async def start(self, command: Command) -> HelperProcess:
-        channel = self._watch().commands
         number = self._helper.number()
         request = _Request(asyncio.get_running_loop())
         environment = None if command.environment is None else dict(command.environment)
         fds = () if command.output is None else (command.output,)
         where = (("start_in", number, int(command.jail)) if isinstance(command, JailCommand)
                  else ("start", number))
-        self._starting[number] = request
         try:
-            self._send(channel, (*where, [*map(str, command.argv)], environment,
-                                 command.directory), fds)
+            self._ask_to_start(number, request, (*where, [*map(str, command.argv)], environment,
+                                                 command.directory), fds)
             return await request.started
         except asyncio.CancelledError:
             await self._cancel(number, request)
@@ -114,6 +112,21 @@ class HelperProcesses:
             if isinstance(error, HelperGone):
                 raise
             raise OSError(error.errno, os.strerror(error.errno or 0), command.argv[0]) from None
+
+    def _ask_to_start(self, number: int, request: _Request, message: tuple[Any, ...],
+                      fds: tuple[int, ...]) -> None:
+        """A helper that has ended since it was last asked is replaced."""
+        for attempt in (1, 2):
+            channel = self._watch().commands
+            try:
+                self._send(channel, message, fds)
+            except ConnectionError:
+                self._lost()
+                if attempt == 2:
+                    raise HelperGone from None
+            else:
+                self._starting[number] = request
+                return
 
     async def _cancel(self, number: int, request: _Request) -> None:
         """Kill what a request has started, or is just starting, and wait until it is gone."""
@@ -137,7 +150,10 @@ class HelperProcesses:
     def ask(self, *message: Any) -> None:
         """Send a request that is not answered.  Nothing to do when the helper has gone."""
         if self._link is not None:
-            self._send(self._link.commands, message)
+            try:
+                self._send(self._link.commands, message)
+            except ConnectionError:
+                self._lost()
 
     def _watch(self) -> Link:
         """The helper, its channel watched by the running loop."""
@@ -153,11 +169,8 @@ class HelperProcesses:
         return link
 
     def _send(self, channel: Channel, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
-        try:
-            if not channel.send(message, fds) and self._loop is not None:
-                self._loop.add_writer(channel.fileno(), self._flush, channel)
-        except ConnectionError:
-            self._lost()
+        if not channel.send(message, fds) and self._loop is not None:
+            self._loop.add_writer(channel.fileno(), self._flush, channel)
 
     def _flush(self, channel: Channel) -> None:
         try:

@@ -7,6 +7,7 @@ byte order, scope ids in that of the host (sys/socket.h, netinet/in.h, net/if_dl
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 
@@ -39,7 +40,7 @@ def link(address: bytes) -> bytes:
 def netgraph(path: str) -> bytes:
     """struct sockaddr_ng; the path without NUL.  Raises OSError ENAMETOOLONG (more than
     NG_NODESIZ bytes are refused by ng_socket(4))."""
-    data = path.encode()
+    data = os.fsencode(path)
     if len(data) > 32:
         raise OSError(errno.ENAMETOOLONG, f"netgraph path too long: {path}")
     return bytes((len(data) + 2, AF_NETGRAPH)) + data
@@ -51,7 +52,7 @@ def parse_link(data: bytes) -> tuple[str, str]:
     sdl_len, sdl_family, sdl_index (2), sdl_type, sdl_nlen, sdl_alen, sdl_slen, sdl_data.
     """
     _, _, _, _, name_length, address_length, _ = _LINK.unpack_from(data)
-    name = data[8:8 + name_length].decode()
+    name = os.fsdecode(data[8:8 + name_length])
     mac = data[8 + name_length:8 + name_length + address_length]
     return name, ":".join(f"{byte:02x}" for byte in mac) if len(mac) == 6 else ""
 

@@ -46,7 +46,7 @@ from vimage.kernel.freebsd.channel import Channel, Received, close_all, pair
 
 ENTER_TIMEOUT = 5.0  # seconds that work inside a jail may take
 START_TIMEOUT = 10.0  # seconds from fork to exec
-KILL_AGAIN = 0.2  # seconds; see Helper.doom
+KILL_AGAIN = 0.2  # seconds; see HelperLoop.doom
 LOOK_AGAIN = 0.01  # seconds until the first look at a group that is to end; then twice as long
 
 SYNC_FD, COMMAND_FD = 3, 4
@@ -76,7 +76,7 @@ class Child:
         return self.watch if isinstance(self.watch, int) else self.watch.fileno()
 
 
-class Helper:
+class HelperLoop:
     """The loop of the helper process."""
 
     def __init__(self, sync: Channel, commands: Channel) -> None:
@@ -486,7 +486,7 @@ def main() -> None:
     for fd in (SYNC_FD, COMMAND_FD):
         os.set_inheritable(fd, False)
         channels.append(Channel(socket.socket(fileno=fd)))
-    Helper(*channels).run()
+    HelperLoop(*channels).run()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import struct
 from collections.abc import Sequence
 from ctypes import c_int, c_size_t
@@ -84,7 +85,7 @@ def oid(name: str) -> Oid:
     """The numbers of a variable (sysctl 0.3), remembered.  Errors: ENOENT."""
     found = _oids.get(name)
     if found is None:
-        raw = read((0, 3), 96, name.encode())
+        raw = read((0, 3), 96, os.fsencode(name))
         found = _oids[name] = struct.unpack(f"<{len(raw) // 4}i", raw)
     return found
 

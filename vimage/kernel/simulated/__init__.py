@@ -7,8 +7,11 @@ has of files lies below ``directory/root``; everything that a kernel remembers i
 
 from __future__ import annotations
 
-from vimage.kernel.simulated.hand import Hand
+from vimage.kernel.simulated.control import HostControl
 from vimage.kernel.simulated.host import SimulatedKernel, SimulatedVnet
 from vimage.kernel.simulated.processes import SimulatedProcess, SimulatedProcesses
 
-__all__ = ["Hand", "SimulatedKernel", "SimulatedProcess", "SimulatedProcesses", "SimulatedVnet"]
+__all__ = ["Hand", "HostControl", "SimulatedKernel", "SimulatedProcess", "SimulatedProcesses",
+           "SimulatedVnet"]
+
+Hand = HostControl  # its former name

@@ -43,11 +43,11 @@ def name_of(descriptor: int) -> str:
         fail(errno.ENOENT)
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
-    except OSError:
-        return _name_by_visit(descriptor)
+    except FileNotFoundError:  # a machine without it
+        return _name_by_chdir(descriptor)
 
 
-def _name_by_visit(descriptor: int) -> str:
+def _name_by_chdir(descriptor: int) -> str:
     before = os.open(".", _FLAGS)
     try:
         os.fchdir(descriptor)

@@ -10,10 +10,10 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from vimage.kernel import (
-    NO_FLAGS, Cap, Iff, Interface, Jail, JailId, Mount, NgHook, NgNode, ProcessId,
+    NO_FLAGS, Cap, Iff, Interface, JailInfo, JailId, MountInfo, NgHook, NgNode, ProcessId,
 )
 from vimage.kernel.simulated import (
-    addresses, descriptors, interfaces, jails, limits, machine, mounts, netgraph,
+    addresses, descriptors, graph, interfaces, jails, limits, machine, mounts, netgraph,
 )
 from vimage.kernel.simulated.errors import fail, fail_in_words
 from vimage.kernel.simulated.events import SimulatedEvents
@@ -128,28 +128,28 @@ class SimulatedKernel:
     def _node(self, path: str) -> Node:
         if self._socket_node == 0 or self.state.node(self._socket_node) is None:
             self._socket_node = netgraph.make_socket_node(self.state, self._owner).id
-        return netgraph.find(self.state, path, self._socket_node)
+        return graph.find(self.state, path, self._socket_node)
 
     @operation
     def ng_node(self, path: str) -> NgNode:
-        return netgraph.describe(self.state, self._node(path))
+        return graph.describe(self.state, self._node(path))
 
     @operation
     def ng_nodes(self) -> list[NgNode]:
-        return [netgraph.describe(self.state, node) for node in self.state.nodes()]
+        return [graph.describe(self.state, node) for node in self.state.nodes()]
 
     @operation
     def ng_hooks(self, path: str) -> list[NgHook]:
-        return netgraph.describe_hooks(self.state, self._node(path))
+        return graph.describe_hooks(self.state, self._node(path))
 
     @operation
-    def ng_mkpeer(self, path: str, type: str, hook: str, peer_hook: str) -> None:
-        netgraph.load_type(self.state, type)
-        netgraph.mkpeer(self.state, self._node(path), type, hook, peer_hook)
+    def ng_mkpeer(self, path: str, kind: str, hook: str, peer_hook: str) -> None:
+        netgraph.load_type(self.state, kind)
+        netgraph.mkpeer(self.state, self._node(path), kind, hook, peer_hook)
 
     @operation
     def ng_name(self, path: str, name: str) -> None:
-        netgraph.name_node(self.state, self._node(path), name)
+        graph.name_node(self.state, self._node(path), name)
 
     @operation
     def ng_connect(self, path: str, hook: str, peer: str, peer_hook: str) -> None:
@@ -157,7 +157,7 @@ class SimulatedKernel:
 
     @operation
     def ng_rmhook(self, path: str, hook: str) -> None:
-        netgraph.destroy_hook(self.state, self._node(path).id, hook)
+        graph.destroy_hook(self.state, self._node(path).id, hook)
 
     @operation
     def ng_shutdown(self, path: str) -> None:
@@ -204,8 +204,8 @@ class SimulatedKernel:
         interfaces.rename(self.state, 0, name, new)
 
     @operation
-    def if_set_flags(self, name: str, *, set: Iff = NO_FLAGS, clear: Iff = NO_FLAGS) -> None:
-        interfaces.set_flags(self.state, self._iface(name), set, clear)
+    def if_set_flags(self, name: str, *, on: Iff = NO_FLAGS, off: Iff = NO_FLAGS) -> None:
+        interfaces.set_flags(self.state, self._iface(name), on, off)
 
     @operation
     def if_mtu(self, name: str) -> int:
@@ -266,7 +266,7 @@ class SimulatedKernel:
         jails.update(self.state, JailId(jail), parameters)
 
     @operation
-    def jail_get(self, jail: JailId | str) -> Jail:
+    def jail_get(self, jail: JailId | str) -> JailInfo:
         return jails.describe(jails.find(
             self.state, jail if isinstance(jail, str) else JailId(jail)))
 
@@ -294,8 +294,8 @@ class SimulatedKernel:
         limits.add(self.state, rule)
 
     @operation
-    def rctl_remove(self, filter: str) -> None:
-        limits.remove(self.state, filter)
+    def rctl_remove(self, pattern: str) -> None:
+        limits.remove(self.state, pattern)
 
     # -- mounts --------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class SimulatedKernel:
         mounts.unmount(self.state, fsid, force)
 
     @operation
-    def filesystem_of(self, directory: int) -> Mount:
+    def filesystem_of(self, directory: int) -> MountInfo:
         number = self._opened.filesystem(directory)
         mounted = (self.state.mounted(number) if number else None) or mounts.on(
             self.state, self._directory(directory))
@@ -329,7 +329,7 @@ class SimulatedKernel:
         return mounts.describe(mounted)
 
     @operation
-    def mounts(self) -> list[Mount]:
+    def mounts(self) -> list[MountInfo]:
         return [mounts.describe(mounted) for mounted in self.state.mounts()]
 
     @operation

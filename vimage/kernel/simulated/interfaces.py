@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import itertools
+import os
 import re
 from dataclasses import dataclass, replace
 
 from vimage.kernel import Cap, Iff, Interface
-from vimage.kernel.simulated import netgraph
+from vimage.kernel.simulated import graph
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Iface, Module, Node
 from vimage.kernel.simulated.state import State
@@ -106,7 +107,7 @@ def generated_mac(state: State, name: str) -> str:
     """ether_gen_addr(): within FreeBSD's own block, from host and interface name."""
     uuid = state.sysctl("kern.hostuuid")
     text = f"{uuid.value if uuid else ''}-{name}-0"
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
+    digest = hashlib.sha1(os.fsencode(text), usedforsecurity=False).digest()
     return ":".join(f"{byte:02x}" for byte in (0x58, 0x9C, 0xFC, 0x10, *digest[1:3]))
 
 
@@ -179,7 +180,7 @@ def _ether_detach(state: State, iface: Iface) -> None:
     """ng_ether_detach(): the node goes for good, promiscuous mode stays."""
     node = state.node(iface.ether_node)
     if node is not None:
-        netgraph.shutdown(state, node, really=True)
+        graph.remove(state, node)
         state.retag(state.iface(iface.id) or iface, ether_node=0)
 
 
@@ -189,7 +190,7 @@ def _ether_detach(state: State, iface: Iface) -> None:
 def rename(state: State, vnet: int, name: str, new: str) -> None:
     """SIOCSIFNAME; an ether node follows if it can."""
     iface = find(state, vnet, name)
-    if not 0 < len(new.encode()) <= NAME_LIMIT:
+    if not 0 < len(os.fsencode(new)) <= NAME_LIMIT:
         fail(errno.EINVAL, new)
     if new == name:
         return
@@ -198,12 +199,12 @@ def rename(state: State, vnet: int, name: str, new: str) -> None:
     state.retag(iface, name=new)
     node = state.node(iface.ether_node)
     if node is not None and node_name(new) not in state.node_named:
-        netgraph.name_node(state, node, node_name(new))
+        graph.name_node(state, node, node_name(new))
 
 
-def set_flags(state: State, iface: Iface, set: int, clear: int) -> None:
+def set_flags(state: State, iface: Iface, on: int, off: int) -> None:
     """SIOCSIFFLAGS: the driver runs while the interface is up."""
-    wanted = (iface.flags | set) & ~clear
+    wanted = (iface.flags | on) & ~off
     if wanted == iface.flags:
         return
     flags = iface.flags & CANNOT_CHANGE | wanted & ~CANNOT_CHANGE
@@ -213,18 +214,6 @@ def set_flags(state: State, iface: Iface, set: int, clear: int) -> None:
         flags &= ~Iff.PROMISC
     flags = flags | Iff.RUNNING if flags & Iff.UP else flags & ~Iff.RUNNING
     state.retag(iface, flags=int(flags))
-
-
-def promisc(state: State, id: int, *, on: bool) -> None:
-    """ifpromisc(): counted."""
-    iface = state.iface(id)
-    if iface is None:
-        return
-    count = iface.promisc + (1 if on else -1)
-    flags = iface.flags
-    if not flags & Iff.PPROMISC:
-        flags = flags | Iff.PROMISC if count else flags & ~Iff.PROMISC
-    state.retag(iface, promisc=count, flags=int(flags))
 
 
 def set_mtu(state: State, iface: Iface, mtu: int) -> None:

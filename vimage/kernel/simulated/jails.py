@@ -8,7 +8,7 @@ import signal as signals
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vimage.kernel import Jail, JailId
+from vimage.kernel import JailInfo, JailId
 from vimage.kernel.simulated import interfaces, machine
 from vimage.kernel.simulated.errors import fail, fail_in_words, no_such_jail
 from vimage.kernel.simulated.paths import Paths
@@ -234,8 +234,8 @@ def living(state: State, jid: int) -> Prison:
     return jail
 
 
-def describe(jail: Prison) -> Jail:
-    return Jail(JailId(jail.jid), jail.name, jail.path, jail.hostname,
+def describe(jail: Prison) -> JailInfo:
+    return JailInfo(JailId(jail.jid), jail.name, jail.path, jail.hostname,
                 jail.vnet == jail.jid, jail.dying)
 
 
@@ -311,9 +311,9 @@ def open_socket(state: State, jail: Prison, owner: str) -> Socket:
     return socket
 
 
-def close_socket(state: State, id: int) -> None:
+def close_socket(state: State, number: int) -> None:
     for socket in state.sockets():
-        if socket.id == id:
+        if socket.id == number:
             state.drop(socket)
             free_if_unheld(state, socket.jid)
 

@@ -17,7 +17,7 @@ RESOURCES = frozenset((
     "nmsgq", "nsem", "nsemop", "nshm", "shmsize", "wallclock", "pcpu", "readbps", "writebps",
     "readiops", "writeiops"))
 SUBJECTS = frozenset(("process", "user", "loginclass", "jail"))
-_ACTION = re.compile(r"(deny|log|devctl|throttle|sig[a-z0-9]+)=\d+[kmgtpe]?(/(process|user|"
+_ACTION = re.compile(r"(deny|log|devctl|throttle|sig[a-z0-9]+)=\d+[kmgtpe]?b?(/(process|user|"
                      r"loginclass|jail))?", re.IGNORECASE)
 
 
@@ -38,13 +38,13 @@ def add(state: State, text: str) -> None:
     state.put(Rule(text))
 
 
-def remove(state: State, filter: str) -> None:
-    """rctl_remove_rule(2): empty parts of the filter match everything."""
+def remove(state: State, pattern: str) -> None:
+    """rctl_remove_rule(2): empty parts of the pattern match everything."""
     _accounting(state)
-    wanted = filter.split(":")
+    wanted = pattern.split(":")
     found = [rule for rule in state.rules() if _matches(rule.text.split(":"), wanted)]
     if not found:
-        fail(errno.ESRCH, filter)
+        fail(errno.ESRCH, pattern)
     for rule in found:
         state.drop(rule)
 

@@ -20,17 +20,15 @@ def start_of(pid: int) -> str:
         with open(f"/proc/{pid}/stat", "rb") as file:
             ticks = int(file.read().rpartition(b")")[2].split()[19])
         return f"{ticks // 100}.{ticks % 100:02d}0000"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         pass
-    except (OSError, ValueError, IndexError):
-        return ""
     if os.path.exists("/proc/self/stat"):
         return ""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return ""
-    except OSError:
+    except PermissionError:
         pass
     return "0.000000"
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from vimage.kernel import Mount
+from vimage.kernel import MountInfo
 from vimage.kernel.simulated.errors import fail, fail_in_words
 from vimage.kernel.simulated.paths import Paths
 from vimage.kernel.simulated.records import Mounted
@@ -114,8 +114,8 @@ def on(state: State, directory: str) -> Mounted | None:
         directory = os.path.dirname(directory)
 
 
-def describe(mounted: Mounted) -> Mount:
-    return Mount(f"{mounted.number}:{_TYPE_NUMBERS.get(mounted.fstype, 99)}", mounted.fstype,
+def describe(mounted: Mounted) -> MountInfo:
+    return MountInfo(f"{mounted.number}:{_TYPE_NUMBERS.get(mounted.fstype, 99)}", mounted.fstype,
                  mounted.source, mounted.directory)
 
 

@@ -1,7 +1,4 @@
-"""netgraph(4): nodes, hooks and the types that vimage uses (ng_base.c and ng_*.c).
-
-Only the host's graph is kept.  The graph of a jail's VNET is seen by nobody here.
-"""
+"""netgraph(4): the types of nodes that vimage uses (ng_bridge.c, ng_eiface.c, ng_ether.c)."""
 
 from __future__ import annotations
 
@@ -10,83 +7,29 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from vimage.kernel import NgHook, NgNode
-from vimage.kernel.simulated import interfaces
+from vimage.kernel.simulated import graph, interfaces
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.records import Hook, Iface, Node
 from vimage.kernel.simulated.state import State
 
-NAME_LIMIT = 31  # NG_NODESIZ, NG_HOOKSIZ, less the terminating NUL
-
-
-# -- addresses -------------------------------------------------------------------
-
-
-def find(state: State, path: str, own: int) -> Node:
-    """The node that a path leads to; ``own`` is the node that ``.`` means."""
-    start, colon, hooks = path.partition(":")
-    if not colon:
-        start, hooks = ".", path
-    node = _find_absolute(state, start, own)
-    for name in filter(None, hooks.split(".")):
-        hook = state.hook(node.id, name)
-        if hook is None:
-            fail(errno.ENOENT, path)
-        node = _existing(state, hook.peer, path)
-    return node
-
-
-def _find_absolute(state: State, name: str, own: int) -> Node:
-    if name == ".":
-        return _existing(state, own, name)
-    number = decode_id(name)
-    return _existing(state, number or state.node_named.get(name, 0), name)
-
-
-def _existing(state: State, id: int, path: str) -> Node:
-    node = state.node(id)
-    if node is None:
-        fail(errno.ENOENT, path)
-    return node
-
-
-def decode_id(name: str) -> int:
-    """The number of a name such as ``[2f]``; 0 when it is none."""
-    match = re.fullmatch(r"\[([0-9A-Fa-f]+)\]", name)
-    return int(match[1], 16) if match else 0
-
-
-def describe(state: State, node: Node) -> NgNode:
-    return NgNode(node.id, node.name, node.type, len(state.hooks_of.get(node.id, ())))
-
-
-def describe_hooks(state: State, node: Node) -> list[NgHook]:
-    found = []
-    for hook in state.hooks_of.get(node.id, {}).values():
-        peer = state.node(hook.peer)
-        assert peer is not None
-        found.append(NgHook(hook.name, describe(state, peer), hook.peer_hook))
-    return found
-
-
 # -- nodes -------------------------------------------------------------------------
 
 
-def load_type(state: State, type: str) -> None:
+def load_type(state: State, kind: str) -> None:
     """ngc_send(): before a mkpeer is delivered, the module of an unknown type is loaded."""
-    if type == "socket":
+    if kind == "socket":
         return
-    interfaces.require_module(state, f"ng_{type}")
+    interfaces.require_module(state, f"ng_{kind}")
 
 
-def make_node(state: State, type: str) -> Node:
+def make_node(state: State, kind: str) -> Node:
     """A node by mkpeer; the type's constructor runs."""
     number = state.next("node")
-    if type in ("ether", "socket"):
-        fail(errno.EINVAL, type)
-    if type == "eiface":
+    if kind in ("ether", "socket"):
+        fail(errno.EINVAL, kind)
+    if kind == "eiface":
         return _make_eiface(state, number)
-    node = Node(number, "", type)
+    node = Node(number, "", kind)
     state.put(node)
     return node
 
@@ -108,26 +51,14 @@ def make_socket_node(state: State, owner: str) -> Node:
     return node
 
 
-def name_node(state: State, node: Node, name: str) -> None:
-    """ng_name_node()."""
-    if name == node.name:
-        return
-    if not name or len(name) > NAME_LIMIT or re.search(r"[.:]", name) or decode_id(name):
-        fail(errno.EINVAL, name)
-    if name in state.node_named:
-        fail(errno.EADDRINUSE, name)
-    state.put(replace(node, name=name))
-
-
 def shutdown(state: State, node: Node, *, really: bool = False) -> None:
     """ng_rmnode() and the type's shutdown method."""
-    for name in list(state.hooks_of.get(node.id, ())):
-        destroy_hook(state, node.id, name, closing=node.id)
+    graph.close_hooks(state, node)
     here = state.node(node.id)
     if here is None:
         return
     if here.type == "ether" and not really:
-        _reset_ether(state, here)
+        graph.reset_ether(state, here)
         return
     if here.type == "socket" and not really:
         return
@@ -138,18 +69,12 @@ def shutdown(state: State, node: Node, *, really: bool = False) -> None:
         interfaces.detach(state, iface)
 
 
-def _reset_ether(state: State, node: Node) -> None:
-    if node.promisc:
-        interfaces.promisc(state, node.interface, on=False)
-        state.put(replace(node, promisc=False))
-
-
 # -- hooks ---------------------------------------------------------------------------
 
 
-def mkpeer(state: State, node: Node, type: str, hook: str, peer_hook: str) -> None:
+def mkpeer(state: State, node: Node, kind: str, hook: str, peer_hook: str) -> None:
     """ng_mkpeer(): node first, then both hooks; a failure takes back what there is."""
-    peer = make_node(state, type)
+    peer = make_node(state, kind)
     try:
         _check_hook(state, node, hook)
     except OSError:
@@ -159,7 +84,7 @@ def mkpeer(state: State, node: Node, type: str, hook: str, peer_hook: str) -> No
         _check_hook(state, peer, peer_hook)
     except OSError:
         shutdown(state, peer)
-        _after_disconnect(state, node.id)
+        graph.after_disconnect(state, node.id)
         raise
     _join(state, node, hook, peer, peer_hook)
 
@@ -174,7 +99,7 @@ def connect(state: State, node: Node, hook: str, peer: Node, peer_hook: str) -> 
     try:
         _check_hook(state, peer, peer_hook)
     except OSError:
-        _after_disconnect(state, node.id)
+        graph.after_disconnect(state, node.id)
         raise
     _join(state, node, hook, peer, peer_hook)
 
@@ -182,31 +107,6 @@ def connect(state: State, node: Node, hook: str, peer: Node, peer_hook: str) -> 
 def _join(state: State, node: Node, hook: str, peer: Node, peer_hook: str) -> None:
     state.put(Hook(node.id, hook, peer.id, peer_hook))
     state.put(Hook(peer.id, peer_hook, node.id, hook))
-
-
-def destroy_hook(state: State, node: int, name: str, *, closing: int = 0) -> None:
-    """Both ends of an edge go, and each node hears of it (``closing`` goes anyway)."""
-    hook = state.hook(node, name)
-    if hook is None:
-        return
-    state.drop(hook)
-    other = state.hook(hook.peer, hook.peer_hook)
-    if other is not None:
-        state.drop(other)
-    for end in (node, hook.peer):
-        if end != closing:
-            _after_disconnect(state, end)
-
-
-def _after_disconnect(state: State, id: int) -> None:
-    """A bridge without hooks goes away; an ether node is reset; others stay."""
-    node = state.node(id)
-    if node is None or state.hooks_of.get(id):
-        return
-    if node.type == "bridge":
-        state.drop(node)
-    elif node.type == "ether":
-        _reset_ether(state, node)
 
 
 def _check_hook(state: State, node: Node, hook: str) -> None:
@@ -263,7 +163,7 @@ def ether(node: Node) -> Node:
 
 def set_ether(state: State, node: Node, promisc: bool | None, autosrc: bool | None) -> None:
     if promisc is not None and promisc != node.promisc:
-        interfaces.promisc(state, node.interface, on=promisc)
+        graph.set_promisc(state, node.interface, on=promisc)
         node = replace(node, promisc=promisc)
     if autosrc is not None:
         node = replace(node, autosrc=autosrc)

@@ -8,14 +8,13 @@ import errno
 import os
 import signal as signals
 
-from vimage.kernel import Command, HelperGone, JailCommand, ProcessId
+from vimage.kernel import ENVIRONMENT, Command, HelperGone, JailCommand, ProcessId
 from vimage.kernel.simulated import jails
 from vimage.kernel.simulated.errors import fail
 from vimage.kernel.simulated.host import SimulatedKernel
-from vimage.kernel.simulated.programs import Running, execute
+from vimage.kernel.simulated.programs import execute
 from vimage.kernel.simulated.records import Task
-
-DEFAULT_ENVIRONMENT = {"PATH": "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"}
+from vimage.kernel.simulated.running import Running
 
 
 class SimulatedProcess:
@@ -85,8 +84,7 @@ class SimulatedProcesses:
                 jid, root = prison.jid, prison.path
             else:
                 jid, root = 0, "/"
-            environment = (DEFAULT_ENVIRONMENT if command.environment is None
-                           else command.environment)
+            environment = ENVIRONMENT if command.environment is None else command.environment
             running = Running(self._kernel, 0, jid, root, environment, None)
             if not command.argv:
                 fail(errno.EINVAL)
@@ -124,5 +122,6 @@ class SimulatedProcesses:
 
     def close(self) -> None:
         """What was started runs on: its records stay in the kernel."""
+        self.helper_dies()
         if self._hear in self._kernel.state.ended:
             self._kernel.state.ended.remove(self._hear)

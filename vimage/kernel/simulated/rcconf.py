@@ -9,14 +9,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from vimage.kernel import Iff
 from vimage.kernel.simulated import addresses, interfaces
+from vimage.kernel.simulated.running import SERVICES, Running
 from vimage.kernel.simulated.state import State
-
-if TYPE_CHECKING:
-    from vimage.kernel.simulated.programs import Running
 
 FILES = ("/etc/rc.conf", "/etc/rc.conf.local")
 
@@ -115,7 +112,6 @@ def _add_route(process: Running, state: State, gateway: str) -> None:
 
 def enabled_services(process: Running) -> list[str]:
     """The known services that rc.conf enables."""
-    from vimage.kernel.simulated.programs import SERVICES
     names = sorted(SERVICES)
     found = variables(process, [f"{name}_enable" for name in names])
     return [name for name in names if found.get(f"{name}_enable", "NO").upper() == "YES"]

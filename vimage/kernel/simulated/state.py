@@ -135,8 +135,8 @@ class State:
     def ruleset(self, number: int) -> Ruleset | None:
         return self._one(Ruleset, "ruleset", number)
 
-    def node(self, id: int) -> Node | None:
-        return self._one(Node, "node", id)
+    def node(self, number: int) -> Node | None:
+        return self._one(Node, "node", number)
 
     def nodes(self) -> list[Node]:
         return self._all(Node, "node")
@@ -144,8 +144,8 @@ class State:
     def hook(self, node: int, name: str) -> Hook | None:
         return self.hooks_of.get(node, {}).get(name)
 
-    def iface(self, id: int) -> Iface | None:
-        return self._one(Iface, "iface", id)
+    def iface(self, number: int) -> Iface | None:
+        return self._one(Iface, "iface", number)
 
     def ifaces(self) -> list[Iface]:
         return self._all(Iface, "iface")

@@ -1,4 +1,4 @@
-"""What hands other than vimage's do to a host: for tests and for the demonstration."""
+"""What others than vimage do to a simulated host: for tests and for the demonstration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import signal as signals
 from dataclasses import replace
 
 from vimage.kernel import JailId
-from vimage.kernel.simulated import addresses, furnish, interfaces, jails, mounts, netgraph
+from vimage.kernel.simulated import addresses, furnish, graph, interfaces, jails, mounts, netgraph
 from vimage.kernel.simulated.host import SimulatedKernel
 from vimage.kernel.simulated.records import Ruleset, Sysctl
 
 
-class Hand:
-    """Acts on a simulated host behind the service's back."""
+class HostControl:
+    """What an administrator, the root of a jail or a broken cable does behind the back of
+    the service."""
 
     def __init__(self, kernel: SimulatedKernel) -> None:
         self.kernel = kernel
@@ -139,7 +140,7 @@ class Hand:
     def shut_down_node(self, path: str) -> None:
         """``ngctl shutdown``."""
         with self.state.operation():
-            netgraph.shutdown(self.state, netgraph.find(self.state, path, 0))
+            netgraph.shutdown(self.state, graph.find(self.state, path, 0))
 
     def reboot(self) -> None:
         """Power off and on: the kernel remembers nothing, /var/run is emptied, files stay."""
