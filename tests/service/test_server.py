@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.service.conftest import Host, ask, reply
+from tests.service.conftest import Host, ask, decode
 from vimage import events
-from vimage.commands.output import Printer
 from vimage.events import Sink
 from vimage.service import server as servers
 from vimage.service import wire
@@ -45,7 +43,7 @@ async def answer(server: Server, octets: bytes = wire.request("start")) -> list[
     reader, writer = await send(server, octets)
     buffer = await reader.read(-1)
     writer.close()
-    return list(reply(buffer, Printer("", out=io.StringIO(), err=io.StringIO())).events)
+    return list(decode(buffer).events)
 
 
 def play(act: Awaitable[None]) -> None:
