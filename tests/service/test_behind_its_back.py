@@ -93,7 +93,7 @@ def test_a_parent_that_stays_away_and_a_stop(host: Host) -> None:
     host.play(play)
 
 
-# -- a bridge that is shut down ------------------------------------------------------------------
+# -- a bridge that is shut down ---------------------------------------------------------------
 
 
 def test_a_bridge_that_was_shut_down_is_noticed(host: Host) -> None:
@@ -155,7 +155,7 @@ def _bridge_of(host: Host, path: str) -> str:
     return f"[{host.stage.kernel.ng_node(path + 'ether').id:x}]:"
 
 
-# -- a program that ends -------------------------------------------------------------------------
+# -- a program that ends ----------------------------------------------------------------------
 
 
 def test_a_program_that_ends_before_the_vimage_is_ready(host: Host) -> None:

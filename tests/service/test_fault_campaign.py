@@ -107,7 +107,7 @@ SCENARIOS = [
 NEXT = {"start": "ready", "stop": "stopped", "restart": "ready", "reload": ""}
 
 
-# -- what is looked at --------------------------------------------------------------------------------
+# -- what is looked at ------------------------------------------------------------------------
 
 
 def normal(found: Snapshot) -> tuple[str, ...]:
@@ -159,7 +159,7 @@ class Counting(SimulatedProcesses):
         return process
 
 
-# -- lives ---------------------------------------------------------------------------------------------
+# -- lives ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -274,7 +274,7 @@ def run(lives: Lives, scenario: Scenario, verb: str, events: dict[int, Event]) -
                first.complaints + second.complaints, True)
 
 
-# -- what is expected ------------------------------------------------------------------------------------
+# -- what is expected -------------------------------------------------------------------------
 
 
 @dataclass

@@ -51,7 +51,7 @@ async def words_of(host: Host, name: str) -> str:
     return str((await rows(host.stage))[name]["state"])
 
 
-# -- older records -----------------------------------------------------------------------------
+# -- older records ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_field_that_an_older_version_did_not_have_is_no_change(old: Host,
     old.play(play)
 
 
-# -- newer records -------------------------------------------------------------------------------
+# -- newer records ----------------------------------------------------------------------------
 
 
 def test_records_carry_a_level(two: Host) -> None:

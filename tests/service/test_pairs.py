@@ -122,7 +122,7 @@ class Outcome:
     names: list[str] = field(default_factory=list)
 
 
-# -- the oracle ----------------------------------------------------------------------------------
+# -- the oracle -------------------------------------------------------------------------------
 
 
 class Oracle:
@@ -246,7 +246,7 @@ class Oracle:
                 self._say(f"second said {reply.out!r}, not {wanted_out!r}")
 
 
-# -- one case ----------------------------------------------------------------------------------------
+# -- one case ---------------------------------------------------------------------------------
 
 
 async def _play(host: Host, case: Case, instants: Instants) -> Outcome:
@@ -312,7 +312,7 @@ async def _play(host: Host, case: Case, instants: Instants) -> Outcome:
     await asyncio.sleep(10)
     shown = await rows(host.stage)
     states = {name: str(shown[name]["state"]) for name in "ab"}
-    links = len([i for i in shown["a"]["interfaces"]])
+    links = len(shown["a"]["interfaces"])
     stopped = await ask(host.stage, "stop")
     await world.end()
     return Outcome(replies[0], replies[1], states, links,
@@ -347,7 +347,7 @@ def run_case(lives: Lives, case: Case) -> Outcome:
     return outcome
 
 
-# -- the tests --------------------------------------------------------------------------------------
+# -- the tests --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

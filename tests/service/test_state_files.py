@@ -40,7 +40,7 @@ def replug(host: Host, name: str) -> None:
     host.stage.hand.attach(name, mac)
 
 
-# -- a full disk, and room again -----------------------------------------------------------------
+# -- a full disk, and room again --------------------------------------------------------------
 
 
 def test_what_could_not_be_remembered_is_written_when_there_is_room(host: Host) -> None:
@@ -150,7 +150,7 @@ def test_each_verb_on_a_full_disk(host: Host, verb: str, words: list[str]) -> No
     host.play(play)
 
 
-# -- one file that is not as it should be --------------------------------------------------------
+# -- one file that is not as it should be -----------------------------------------------------
 
 
 def damage(file: Path) -> None:
