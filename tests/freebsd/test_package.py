@@ -141,7 +141,7 @@ def wait_for(what: str) -> None:
         time.sleep(0.2)
 
 
-# -- by make -----------------------------------------------------------------------------------
+# -- by make ----------------------------------------------------------------------------------
 
 def test_make_installs_what_is_listed_and_takes_it_away(bare):
     done = recipes.run(f"make install PYTHON={sys.executable}")
@@ -153,7 +153,7 @@ def test_make_installs_what_is_listed_and_takes_it_away(bare):
     assert recipes.installed() == bare
 
 
-# -- by pkg ------------------------------------------------------------------------------------
+# -- by pkg -----------------------------------------------------------------------------------
 
 @needs_pkg
 def test_the_package_is_what_is_listed(bare, packages):

@@ -173,7 +173,7 @@ async def state(stage: Stage, name: str) -> str:
     return line.split(None, 1)[1]
 
 
-# -- what the service has run ------------------------------------------------------------------
+# -- what the service has run -----------------------------------------------------------------
 
 
 class Ran(NamedTuple):
@@ -201,7 +201,7 @@ class Recording:
         return await self.wrapped.start(command)
 
 
-# -- the host ------------------------------------------------------------------------------------
+# -- the host ---------------------------------------------------------------------------------
 
 
 @dataclass

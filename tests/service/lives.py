@@ -6,7 +6,9 @@ started later would.
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,11 @@ from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
 
 #: What a life does: called with the host while its service serves.
 Act = Callable[[Host], Awaitable[object]]
+
+
+def _sockets(directory: str, names: list[str]) -> list[str]:
+    """What cannot be copied: the control socket of a service that was killed."""
+    return [name for name in names if stat.S_ISSOCK(os.lstat(f"{directory}/{name}").st_mode)]
 
 
 @dataclass
@@ -41,7 +48,7 @@ class Lives:
 
     def copy(self, directory: Path) -> Lives:
         """The same host once more; nobody may be at work on it."""
-        shutil.copytree(self.directory, directory, symlinks=True)
+        shutil.copytree(self.directory, directory, symlinks=True, ignore=_sockets)
         return Lives(directory, dict(self.variables), self.before, self.sleeps)
 
     def host(self) -> Host:

@@ -22,6 +22,8 @@ def replug(host: Host, name: str, mac: str | None = None) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 1.0, 1.8])
 def test_a_parent_that_goes_and_returns_between_two_looks(host: Host, seconds: float) -> None:
     async def play() -> None:
+        replug(host, "em1")  # a card is as it comes, not as the host booted
+        before = host.stage.look()
         async with host.serving():
             await ask(host.stage, "start", "a")
             await asyncio.sleep(5 + seconds)
@@ -32,7 +34,7 @@ def test_a_parent_that_goes_and_returns_between_two_looks(host: Host, seconds: f
             promisc, autosrc = host.stage.kernel.ng_ether_get("em1:")
             assert promisc and not autosrc
             assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+        assert difference(before, host.stage.look()) == []
 
     host.play(play)
 
@@ -91,7 +93,7 @@ def test_a_parent_that_stays_away_and_a_stop(host: Host) -> None:
     host.play(play)
 
 
-# -- a bridge that is shut down ------------------------------------------------------------------
+# -- a bridge that is shut down ---------------------------------------------------------------
 
 
 def test_a_bridge_that_was_shut_down_is_noticed(host: Host) -> None:
@@ -153,7 +155,7 @@ def _bridge_of(host: Host, path: str) -> str:
     return f"[{host.stage.kernel.ng_node(path + 'ether').id:x}]:"
 
 
-# -- a program that ends -------------------------------------------------------------------------
+# -- a program that ends ----------------------------------------------------------------------
 
 
 def test_a_program_that_ends_before_the_vimage_is_ready(host: Host) -> None:

@@ -51,7 +51,7 @@ async def words_of(host: Host, name: str) -> str:
     return str((await rows(host.stage))[name]["state"])
 
 
-# -- older records -----------------------------------------------------------------------------
+# -- older records ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -159,27 +159,26 @@ async def start_and_leave(host: Host) -> None:
 
 @pytest.mark.parametrize("fields", [["cpus"], ["procfs_enable"], ["cpus", "rctl", "securelevel",
                                                                  "vnets", "health"]])
-def test_a_field_that_an_older_version_did_not_have_is_no_change(two: Host,
+def test_a_field_that_an_older_version_did_not_have_is_no_change(old: Host,
                                                                  fields: list[str]) -> None:
     def without(data: Facts) -> None:
         for field in fields:
             data["configuration"].pop(field)
 
     async def play() -> None:
-        await start_and_leave(two)
-        edit(two.state_file("vimages/a.json"), without)
-        async with two.serving():
-            shown = await rows(two.stage)
-            assert (shown["a"]["state"], shown["a"]["changed"]) == ("ready", False)
-            reply = await ask(two.stage, "reload")
+        edit(old.state_file("vimages/lan.json"), without)
+        async with old.serving():
+            shown = await rows(old.stage)
+            assert (shown["lan"]["state"], shown["lan"]["changed"]) == ("ready", False)
+            reply = await ask(old.stage, "reload")
             assert (reply.status, reply.out, reply.err) == (0, "", "")
-            assert (await ask(two.stage, "stop")).status == 0
-        assert difference(two.stage.before, two.stage.look()) == []
+            assert (await ask(old.stage, "stop")).status == 0
+        assert difference(old.stage.before, old.stage.look()) == []
 
-    two.play(play)
+    old.play(play)
 
 
-# -- newer records -------------------------------------------------------------------------------
+# -- newer records ----------------------------------------------------------------------------
 
 
 def test_records_carry_a_level(two: Host) -> None:

@@ -42,7 +42,7 @@ async def checks_in(host: Host, seconds: float) -> list[int | None]:
     return [ran.jail for ran in host.ran_with(CHECK, begun)]
 
 
-# -- however the life of a vimage ends, so do its checks ----------------------------------------
+# -- however the life of a vimage ends, so do its checks --------------------------------------
 
 
 async def stop_what_it_depends_on(host: Host) -> None:
@@ -218,7 +218,7 @@ def test_a_service_that_takes_over_checks_once(checked: Host) -> None:
     checked.play(play)
 
 
-# -- what a reload changes -------------------------------------------------------------------------
+# -- what a reload changes --------------------------------------------------------------------
 
 
 def test_a_reload_of_health_is_applied(checked: Host) -> None:
@@ -279,7 +279,7 @@ def test_a_reload_without_changes_leaves_the_checks_as_they_were(checked: Host) 
     checked.play(play)
 
 
-# -- refused requests change nothing -------------------------------------------------------------
+# -- refused requests change nothing ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", ["stop", "restart"])
@@ -333,7 +333,7 @@ def test_a_refused_request_leaves_the_restart_that_is_due(host: Host,
     host.play(play)
 
 
-# -- and what health is for ------------------------------------------------------------------------
+# -- and what health is for -------------------------------------------------------------------
 
 
 def test_healthy_again(checked: Host) -> None:

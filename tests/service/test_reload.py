@@ -26,7 +26,7 @@ def inside(host: Host, name: str) -> list[str]:
     return sorted(n for n in host.stage.hand.addresses_inside(host.jid(name)) if n != "lo0")
 
 
-# -- a reload that fails -------------------------------------------------------------------------
+# -- a reload that fails ----------------------------------------------------------------------
 
 
 def test_a_reload_that_fails_changes_nothing(host: Host) -> None:
@@ -175,7 +175,7 @@ def test_what_a_reload_started_is_stopped_when_it_is_rolled_back(host: Host) -> 
     host.play(play)
 
 
-# -- whatever else is asked meanwhile ------------------------------------------------------------
+# -- whatever else is asked meanwhile ---------------------------------------------------------
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_a_jail_that_is_removed_during_a_reload(slow: Host) -> None:
     slow.play(play)
 
 
-# -- what a reload stops and starts --------------------------------------------------------------
+# -- what a reload stops and starts -----------------------------------------------------------
 
 
 def test_what_left_the_list_is_stopped(host: Host) -> None:

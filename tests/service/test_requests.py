@@ -226,7 +226,7 @@ def test_status_is_the_same_for_people_and_programs(host: Host) -> None:
     host.play(play)
 
 
-# -- a call that was cancelled ---------------------------------------------------------------------
+# -- a call that was cancelled ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("call", ["vnet", "jail_create", "if_vmove"])

@@ -128,7 +128,7 @@ def test_vimages_run_on_without_the_service(host: Host) -> None:
     host.play(play)
 
 
-# -- the command line ----------------------------------------------------------------------------
+# -- the command line -------------------------------------------------------------------------
 
 
 @pytest.fixture
