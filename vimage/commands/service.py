@@ -62,5 +62,8 @@ def serve(context: Context, *, supervised: bool) -> int:
     again = asyncio.run(live())
     processes.close()
     if again:
-        execute_again(sys.orig_argv[1:])
+        # One whose daemon(8) has died has none after the take-over either.
+        gone = os.getppid() != supervisor
+        execute_again([word for word in sys.orig_argv[1:]
+                       if not (gone and word == "--supervised")])
     return 0
