@@ -133,9 +133,8 @@ class Slots:
 class Jobs:
     """The queues of all vimages."""
 
-    def __init__(self, parallel: int, interrupt: Callable[[str], None],
-                 log: logging.Logger) -> None:
-        self.slots = Slots(parallel)
+    def __init__(self, interrupt: Callable[[str], None], log: logging.Logger) -> None:
+        self.slots = Slots(1)  # until the configuration says how many
         self._interrupt = interrupt
         self._log = log
         self._queues: dict[str, deque[Job]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vimage.journal import Entry, Record
-from vimage.model import Configuration, MacFrom, Vimage
+from vimage.model import Configuration, Vimage
 from vimage.steps.bridges import BridgeStep, HostBridgeStep
 from vimage.steps.commands import (
     AfterStartStep,
@@ -39,7 +39,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
         *_mounts(vimage),
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
-        *_eifaces(vimage),
+        *(EifaceStep.of(link) for link in vimage.links),
         JailStep(vimage.name, vimage.rootdir, vimage.hostname, dict(vimage.parameters)),
         JailProcessesStep(vimage.stop_timeout),
         *_limits(vimage),
@@ -145,12 +145,6 @@ def _bridges(vimage: Vimage, configuration: Configuration) -> Iterator[Step]:
             yield BridgeStep(parent)
         else:
             yield HostBridgeStep(bridge.name, bridge.mac, bridge.addresses)
-
-
-def _eifaces(vimage: Vimage) -> Iterator[Step]:
-    for link in vimage.links:
-        yield EifaceStep(link.name, link.parent, link.host_only, link.mac,
-                     link.mac_from is MacFrom.PARENT)
 
 
 def _addresses(vimage: Vimage) -> Iterator[Step]:

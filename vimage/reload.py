@@ -65,6 +65,7 @@ class Reload:
             if not problem.warning:
                 self.sink.send(events.problem(problem))
                 self.status = FAILED
+        self.session.set_parallel(self.loaded.configuration.parallel)
         before = self.session.applied_list
         await self._change_all()
         listed = self.loaded.configuration.list

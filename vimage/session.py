@@ -92,7 +92,7 @@ class Session:
     """The journal is open for writing; nobody else acts on this host's vimages."""
 
     def __init__(self, kernel: Kernel, processes: Processes, journal: Journal,
-                 log: logging.Logger, *, privileged: bool = True, parallel: int = 1,
+                 log: logging.Logger, *, privileged: bool = True,
                  observer: Observer | None = None) -> None:
         self.kernel = kernel
         self.processes = processes
@@ -102,7 +102,7 @@ class Session:
         references = References(journal.records.values(), journal.newer["vimages"].values())
         self.host = Host(kernel, processes, journal, references, log)
         self.engine = Engine(self.host, observer or NoObserver())
-        self.jobs = Jobs(parallel, self.engine.interrupt, log)
+        self.jobs = Jobs(self.engine.interrupt, log)
         #: Held from reading the configuration until the jobs are in their queues, so that
         #: operations are accepted in the order in which they were asked for.
         self.admission = asyncio.Lock()
@@ -205,6 +205,7 @@ class Session:
         An error in one that was asked for by name touches nothing, if it is to be
         ``all_or_none``; without names the ones with errors are skipped.
         """
+        self.set_parallel(loaded.configuration.parallel)
         all_or_none = all_or_none and bool(names)
         refused = self._refused()
         if refused is not None:
@@ -282,6 +283,8 @@ class Session:
     def accept_stop(self, loaded: Loaded | None, names: Sequence[str],
                     report: Report = silent) -> Operation:
         """Stop the vimages named, or all that run or are to be started."""
+        if loaded is not None:
+            self.set_parallel(loaded.configuration.parallel)
         refused = self._refused()
         if refused is not None:
             return refused
@@ -340,6 +343,7 @@ class Session:
         What could not be started again is not stopped.  A restart of one of them that has not
         ended its stop is joined.
         """
+        self.set_parallel(loaded.configuration.parallel)
         refused = self._refused()
         if refused is not None:
             return refused
@@ -530,8 +534,7 @@ def _depend_failed(name: str, other: str) -> Result:
 
 
 def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
-                 privileged: bool, parallel: int = 1,
-                 observer: Observer | None = None) -> Session:
+                 privileged: bool, observer: Observer | None = None) -> Session:
     """Take the journal for this process.  Raises VimageError: state_busy, state_unwritable."""
     journal = open_journal(kernel, write=True)
     for problem in journal.set_aside:
@@ -539,8 +542,7 @@ def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
     for part in journal.newer.values():
         for newer in part.values():
             log.error("%s", newer.problem)
-    return Session(kernel, processes, journal, log, privileged=privileged, parallel=parallel,
-                   observer=observer)
+    return Session(kernel, processes, journal, log, privileged=privileged, observer=observer)
 
 
 def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:

@@ -17,6 +17,7 @@ import pytest
 
 from vimage.commands import check
 from vimage.main import main
+from vimage.messages import VimageError
 from vimage.service import wire
 
 ROOT = Path(__file__).parents[2]
@@ -249,6 +250,24 @@ def test_a_mistake_of_a_verb_that_acts(monkeypatch, capsys):
     monkeypatch.setattr(lifecycle, "run", broken)
     assert main(["--simulate", "start"]) == 1
     assert capsys.readouterr().err.startswith("vimage: internal error: RuntimeError: x in ")
+
+
+@pytest.mark.parametrize("error, logged", [
+    (RuntimeError("x"), "the service ended because of an internal error"),
+    (VimageError("not_root"), "only root may do this")])
+@pytest.mark.parametrize("supervised", [True, False])
+def test_why_the_service_ends_is_in_the_log(monkeypatch, caplog, tmp_path, error, logged,
+                                            supervised):
+    def broken(context: object, supervised: bool) -> int:
+        raise error
+
+    from vimage.commands import service
+
+    monkeypatch.setattr(service, "serve", broken)
+    words = ["--simulated-host", str(tmp_path), "service"]
+    assert main([*words, *(["--supervised"] if supervised else [])]) in (1, 2)
+    assert [record.getMessage() for record in caplog.records] == [logged] * supervised
+    assert ("Traceback" in caplog.text) == (supervised and isinstance(error, RuntimeError))
 
 
 def test_usage_errors(capsys):

@@ -28,9 +28,6 @@ WORKED_OUT = {Vimage: {"name"}, HostBridge: {"name"},
 #: What a field of the model is before anything is known of it.
 NOTHING: tuple[object, ...] = (None, "", (), False, {})
 
-#: It still has a default of its own for the number of boots at once.
-YET_TO_CHANGE = {"session.py"}
-
 
 def fields(model):
     return {field.name: field for field in dataclasses.fields(model)}
@@ -122,5 +119,5 @@ def test_no_module_has_a_default_of_its_own_for_what_a_variable_says():
     held = {row.field for row in rows} | {row.part for row in rows}
     assert {"parallel", "start_timeout", "consolelog"} < held
     for path in (ROOT / "vimage").rglob("*.py"):
-        if path.name != "model.py" and path.name not in YET_TO_CHANGE:
+        if path.name != "model.py":
             assert not held & set(named_defaults(path)), path

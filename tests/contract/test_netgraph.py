@@ -160,6 +160,8 @@ def test_mkpeer_on_a_taken_hook_leaves_nothing(host):
     "foo", "link", "linkx", "link01", "link-1", "uplink0", "uplink", "link1 ",
 ])
 def test_hook_names_that_a_bridge_does_not_know(host, hook):
+    if hook in ("link", "uplink") and host.kernel.sysctl("kern.osreldate") >= 1_400_000:
+        pytest.skip("this kernel finds the number itself")
     bridge = host.bridge()
     with fails(errno.EINVAL):
         host.kernel.ng_mkpeer(address(bridge), "eiface", hook, "ether")

@@ -28,7 +28,9 @@ def interface(vnet, name):
 @contract("Vnet.interfaces")
 def test_a_new_vnet_has_its_own_loopback(host):
     found = host.vnet(host.jail()).interfaces()
-    assert [(i.name, i.index, i.mac) for i in found] == [("lo0", 1, "")]
+    # 13 numbers the interfaces of each VNET from 1, 15 those of all VNETs together.
+    assert [(i.name, i.mac) for i in found] == [("lo0", "")]
+    assert found[0].index > 0
     assert not found[0].flags & Iff.UP
     assert found[0].flags & Iff.LOOPBACK
 

@@ -53,7 +53,7 @@ class Stage:
     def session(self, kernel=None, processes=None) -> Session:
         """A new process of vimage."""
         return open_session(kernel or self.kernel, processes or SimulatedProcesses(self.kernel),
-                            logging.getLogger("test"), privileged=True, parallel=4)
+                            logging.getLogger("test"), privileged=True)
 
     def start(self, session: Session | None = None) -> Answer:
         """``vimage start``."""

@@ -223,11 +223,16 @@ def test_work_without_a_jail_fails_clearly() -> None:
         helper.close()
 
 
+def kill_helper(processes: HelperProcesses) -> None:
+    """Returns when it is dead."""
+    helper = processes._helper.pid
+    os.kill(helper, signal.SIGKILL)
+    os.waitid(os.P_PID, helper, os.WEXITED | os.WNOWAIT)
+
+
 def test_a_helper_that_died_in_silence_is_replaced_for_the_next_command() -> None:
     async def body(processes: HelperProcesses) -> None:
-        helper = processes._helper.pid
-        os.kill(helper, signal.SIGKILL)
-        os.waitid(os.P_PID, helper, os.WEXITED | os.WNOWAIT)
+        kill_helper(processes)
         assert await (await start(processes, "sh", "-c", "exit 6")).wait() == 6
     run(body)
 
@@ -344,11 +349,12 @@ def test_others_end_and_are_waited_for_while_a_group_is_being_ended(tmp_path: Pa
         process = await start(processes, "sh", "-c", STUBBORN.format(tmp_path / "pid"))
         await pid_in(tmp_path / "pid")
         await asyncio.sleep(0.1)
-        ending = asyncio.create_task(process.end(0.5))
+        ending = asyncio.create_task(process.end(50))
         for number in range(5):
             other = await start(processes, "sh", "-c", f"exit {number}")
             assert await other.wait() == number
         assert not ending.done()
+        process.kill(signal.SIGKILL)
         assert await ending == 128 + signal.SIGTERM
     run(body)
 
@@ -653,8 +659,7 @@ def test_after_many_helpers_there_are_as_many_descriptors() -> None:
         await (await start(processes, "true")).wait()
         before = descriptors()
         for _ in range(5):
-            os.kill(processes._helper.pid, signal.SIGKILL)
-            await asyncio.sleep(0.05)
+            kill_helper(processes)
             await (await start(processes, "true")).wait()
         assert descriptors() == before
     run(body)

@@ -31,7 +31,6 @@ def here(context: Context, verb: str, names: list[str], *, going_down: bool = Fa
     printer = context.printer
     with context.session() as session:
         if loaded is not None:
-            session.set_parallel(loaded.configuration.parallel)
             record_macs(context.kernel, loaded.configuration)
 
         def report(result: Result) -> None:

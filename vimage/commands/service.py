@@ -15,19 +15,34 @@ from vimage.threads import give_way_to_threads
 
 
 def run(context: Context, line: Line) -> int:
-    """Serve."""
-    return serve(context, supervised=line.has("supervised"))
+    """Serve until told to end.
+
+    Under daemon(8) nobody reads stderr: why the service could not start, or ended, goes to the
+    log.
+    """
+    from vimage.service.logs import to_syslog
+
+    context.log.setLevel(logging.INFO)
+    if not context.simulate:
+        to_syslog(context.log)
+    supervised = line.has("supervised")
+    try:
+        return serve(context, supervised=supervised)
+    except VimageError as error:
+        if supervised:
+            context.log.error("%s", error)
+        raise
+    except Exception:
+        if supervised:
+            context.log.exception("the service ended because of an internal error")
+        raise
 
 
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
     from vimage.service.daemon import Daemon, execute_again, open_daemon
-    from vimage.service.logs import to_syslog
     from vimage.service.reading import Reader
 
-    context.log.setLevel(logging.INFO)
-    if not context.simulate:
-        to_syslog(context.log)
     kernel = context.kernel
     for problem in check.host(kernel, privileged=context.privileged):
         raise VimageError(problem)
@@ -47,5 +62,8 @@ def serve(context: Context, *, supervised: bool) -> int:
     again = asyncio.run(live())
     processes.close()
     if again:
-        execute_again(sys.orig_argv[1:])
+        # One whose daemon(8) has died has none after the take-over either.
+        gone = os.getppid() != supervisor
+        execute_again([word for word in sys.orig_argv[1:]
+                       if not (gone and word == "--supervised")])
     return 0

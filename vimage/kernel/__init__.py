@@ -473,8 +473,9 @@ class Kernel(Protocol):
         ``options`` are those of mount(8) after -o, with "from" for what is mounted;
         a value of None is an option without one ("ro", "noexec").
 
-        Errors (JailError): EINVAL a bad option, and whatever is missing: the source, the
-        file system type, the directory ("Invalid fstype").
+        Errors (JailError): EINVAL a bad option, an unknown file system type, and on 13 also
+        a source or directory that is missing ("Invalid fstype", all three), for which 15 has
+        a number of its own.
         """
 
     def unmount(self, fsid: str, *, force: bool = False) -> None:

@@ -265,7 +265,6 @@ class Daemon:
         loaded = await self.reader.load(file or None)
         configuration = loaded.configuration
         record_macs(self.kernel, configuration)
-        self.session.set_parallel(configuration.parallel)
         self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from vimage.journal import BEGUN, JsonObject
 from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
+from vimage.model import Link, MacFrom
 from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
 from vimage.steps.context import StepContext
 from vimage.steps.jails import jail_lives
@@ -50,6 +51,12 @@ class EifaceStep(Step):
     host_only: bool
     mac: str | None  # None: the kernel's
     mac_of_parent: bool
+
+    @classmethod
+    def of(cls, link: Link) -> Self:
+        """The step of a link as configured."""
+        return cls(link.name, link.parent, link.host_only, link.mac,
+                   link.mac_from is MacFrom.PARENT)
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -9,12 +9,14 @@ import signal as signals
 from typing import Any
 
 from vimage.kernel import Command, HelperGone, JailCommand, ProcessId
-from vimage.kernel.freebsd import procs
+from vimage.kernel.freebsd import procs, spawner
 from vimage.kernel.freebsd.channel import Channel
 from vimage.kernel.freebsd.helper import Helper, Link
 
 #: Seconds in which a group is gone that got SIGKILL, unless the kernel holds it.
 KILLED_WITHIN = 2.0
+#: Seconds in which the helper answers a start that was cancelled; it may itself be starting.
+CANCELLED_WITHIN = spawner.START_TIMEOUT
 
 
 class HelperProcess:
@@ -137,7 +139,7 @@ class HelperProcesses:
         else:
             self.ask("cancel", number)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + KILLED_WITHIN
+        deadline = loop.time() + CANCELLED_WITHIN
         while not request.over.done() and loop.time() < deadline:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((request.over,), timeout=deadline - loop.time())

@@ -102,7 +102,8 @@ class HelperLoop:
                 pass
         except ConnectionError:
             pass
-        self.leave()
+        finally:
+            self.leave()
 
     def turn(self) -> bool:
         """Wait for something, and do it; False at the end of a channel."""

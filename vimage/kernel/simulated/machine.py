@@ -10,6 +10,7 @@ import itertools
 import os
 import socket
 import struct
+import sys
 
 _series = itertools.count(1)
 
@@ -52,8 +53,13 @@ FIRST_SIMULATED_PID = 100_000_000
 def peer(descriptor: int) -> tuple[int, int]:
     """(pid, uid) of the other end of a connected unix socket; this user counts as root."""
     option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return os.getpid(), 0
     with socket.socket(fileno=os.dup(descriptor)) as connected:
-        pid, uid, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, option, 12))
+        if option is not None:  # Linux
+            pid, uid, _ = struct.unpack("3i", connected.getsockopt(socket.SOL_SOCKET, option, 12))
+        elif sys.platform.startswith("freebsd"):  # LOCAL_PEERCRED: struct xucred
+            credentials = connected.getsockopt(0, 1, 88)
+            uid, = struct.unpack_from("I", credentials, 4)
+            pid, = struct.unpack_from("i", credentials, 80)
+        else:
+            pid, uid = os.getpid(), os.geteuid()
     return pid, 0 if uid == os.geteuid() else uid
