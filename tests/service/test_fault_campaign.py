@@ -35,6 +35,9 @@ from tests.service.instants import Die, Event, Fail, Instants
 from tests.service.lives import Lives
 from vimage.kernel.simulated import SimulatedProcesses
 
+#: Each life is bounded by itself; how many there are is for the environment to say.
+BOUNDED = False
+
 SEED = int(os.environ.get("VIMAGE_TEST_SEED", "238327"))
 SINGLES = os.environ.get("VIMAGE_TEST_FAULTS", "90")
 PAIRS = os.environ.get("VIMAGE_TEST_FAULT_PAIRS", "60")
@@ -297,16 +300,19 @@ class Campaign:
         self.looks["down"] = forked.forked(lambda: look(down.host())).value
         self.templates["up"] = up = down.copy(self.directory / "up")
         self.looks["up"] = self._started(up)
-        self.looks["changed"] = self._started(self._changed("changed"))
+        self.looks["changed"] = self._started(self._changed("changed", ""))
+        for name in "ab":  # the unit of a reload is one vimage
+            self.looks[f"{name} changed"] = self._started(
+                self._changed(f"only-{name}", f"vimage_{name}_"))
         half = self.templates["half"] = down.copy(self.directory / "half")
         names = self.measured(SCENARIOS[0])
         middle = next(n for n, name in enumerate(names, 1) if "if_vmove" in name) + 2
         run_ = self._killed(half, middle)
         assert run_
 
-    def _changed(self, name: str) -> Lives:
+    def _changed(self, name: str, prefix: str) -> Lives:
         lives = self.templates["down"].copy(self.directory / name)
-        lives.variables |= CHANGED
+        lives.variables |= {n: v for n, v in CHANGED.items() if n.startswith(prefix)}
         return lives
 
     def _started(self, lives: Lives) -> Seen:
@@ -348,8 +354,9 @@ class Campaign:
         assert ending.next is not None and ending.last is not None
         if found.complaints:
             wrong.append(f"log: {found.complaints[0]}")
-        up = [self.looks["up"], self.looks["changed"]] if scenario.changed \
-            else [self.looks["up"]]
+        up = [self.looks["up"]]
+        if scenario.changed:
+            up += [self.looks[f"{n} changed"] for n in "ab"] + [self.looks["changed"]]
         refused = any("peer(" in name or "jail_of(" in name for name in failed)
         if ending.first is not None and not refused:  # else nobody knows who has asked
             if ending.first.status and not ending.first.err:

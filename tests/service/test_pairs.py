@@ -27,6 +27,9 @@ from tests.service.lives import Lives
 from tests.service.world import NO_SERVICE, Client, World
 from vimage.kernel.simulated import SimulatedProcesses
 
+#: Each life is bounded by itself; how many there are is for the environment to say.
+BOUNDED = False
+
 SEED = 20130408
 CASES = os.environ.get("VIMAGE_TEST_PAIRS", "2")
 

@@ -40,9 +40,9 @@ class Client:
     async def _command(self) -> Reply:
         for _ in range(100):
             reply = await self._ask()
-            if reply is not None and not reply.again:
+            if reply is not None and not reply.again and reply.events:
                 return reply
-            if reply is not None:  # it is ending: wait for the end, and perhaps for the next
+            if reply is not None:  # it is ending, or hung up: wait for the end, or the next
                 await self._next()
             if not listening(self.world.host.stage):
                 if self.verb in ("start", "stop", "restart") and not self.options:
@@ -81,6 +81,8 @@ class Client:
             self.sent.set()
             return decode(await reader.read(-1), Printer(
                 self.verb, out=io.StringIO(), err=io.StringIO()))
+        except ConnectionError:
+            return Reply(-1, "", "it hung up")
         finally:
             writer.close()
 
