@@ -11,7 +11,7 @@ from vimage.configuration import names
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
-from vimage.steps.bridges import bridge_key
+from vimage.steps.bridges import bridge_key, interface_at
 from vimage.steps.mounts import no_directory, read_fstab
 
 #: The oldest kernel that vimage is tested on (kern.osreldate).
@@ -98,20 +98,30 @@ def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
     may yet make is not missed: then it is a warning.  One that is ``running`` has its
     interfaces itself.
     """
-    return [
-        *_root(kernel, vimage),
-        *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
-        *([] if running else _nodes(kernel, vimage)),
-        *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
-    ]
+    try:
+        return [
+            *_root(kernel, vimage),
+            *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
+            *([] if running else _nodes(kernel, vimage)),
+            *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
+        ]
+    except OSError as error:
+        return [_look_failed(vimage, error)]
+
+
+def _look_failed(vimage: Vimage, error: OSError) -> Problem:
+    return Problem.of("look_failed", vimage=vimage.name, name=vimage.name,
+                      why=error.strerror or error)
 
 
 def jail(kernel: Kernel, vimage: Vimage) -> list[Problem]:
     """The jail that has its name."""
     try:
         there = kernel.jail_get(vimage.name)
-    except OSError:
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        return [_look_failed(vimage, error)]
     key = "jail_dying_still" if there.dying else "jail_taken"
     return [Problem.of(key, vimage=vimage.name, name=vimage.name, jid=there.jid)]
 
@@ -119,7 +129,7 @@ def jail(kernel: Kernel, vimage: Vimage) -> list[Problem]:
 def _number(kernel: Kernel, name: str) -> int:
     try:
         value = kernel.sysctl(name)
-    except OSError:
+    except FileNotFoundError:
         return 0
     return value if isinstance(value, int) else 0
 
@@ -154,18 +164,15 @@ def _interfaces(kernel: Kernel, vimage: Vimage, configuration: Configuration,
     for parent in parents:
         if bridge_key(parent) in shared:
             continue
-        try:
-            interface = kernel.if_get(parent)
-        except OSError:
+        interface = interface_at(kernel, parent)
+        if interface is None:
             yield _about(vimage, "bridges", "parent_missing", warning=made_later,
                          parent=parent, have=_have(kernel))
             continue
         if not interface.mac:
             yield _about(vimage, "bridges", "parent_not_ether_of", parent=parent)
     for name in () if running else vimage.vnets:
-        try:
-            kernel.if_get(name)
-        except OSError:
+        if interface_at(kernel, name) is None:
             yield _about(vimage, "vnets", "vnet_missing", warning=made_later,
                          interface=name, have=_have(kernel))
     for link in vimage.links:
@@ -179,17 +186,13 @@ def _have(kernel: Kernel) -> str:
 
 
 def _taken(kernel: Kernel, vimage: Vimage, interface: str, node: str) -> Iterator[Problem]:
-    try:
-        kernel.if_get(interface)
-    except OSError:
-        pass
-    else:
+    if interface_at(kernel, interface) is not None:
         yield Problem.of("interface_taken", vimage=vimage.name, name=vimage.name,
                          interface=interface)
         return
     try:
         kernel.ng_node(f"{node}:")
-    except OSError:
+    except FileNotFoundError:
         return
     yield Problem.of("node_taken", vimage=vimage.name, name=vimage.name, node=node)
 

@@ -282,6 +282,13 @@ MESSAGES: dict[str, Message] = {
     "depend_failed": Message(
         "{name}: skipped, because {other} is not ready",
         "The vimage named in vimage_NAME_depend did not start."),
+    "look_failed": Message(
+        "{name}: the host cannot be checked: {why}",
+        "The kernel did not answer a question that has to be answered before the vimage is "
+        "touched. Try again."),
+    "host_look_failed": Message(
+        "the host cannot be checked: {why}",
+        "The kernel did not answer a question that has to be answered first. Try again."),
     "start_interrupted": Message(
         "{name}: start interrupted by stop",
         "A stop, a restart or the shutdown of the host was asked for while the vimage was being "

@@ -463,7 +463,10 @@ class Session:
     # -- before anything is touched ---------------------------------------------------------------
 
     def _refused(self) -> Operation | None:
-        problems = check.host(self.kernel, privileged=self.privileged)
+        try:
+            problems = check.host(self.kernel, privileged=self.privileged)
+        except OSError as error:
+            problems = [Problem.of("host_look_failed", why=reason(error))]
         if problems:
             return refusal(problems)
         check.load_modules(self.kernel)

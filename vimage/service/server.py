@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -161,12 +162,22 @@ class Server:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         if self._server is not None:
+            await self._accept_the_rest(self._server)
             self._server.close()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=patience)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    @staticmethod
+    async def _accept_the_rest(server: asyncio.Server) -> None:
+        """Take those whom the kernel has connected already: they would get no answer."""
+        waiting = select.poll()
+        for listener in server.sockets:
+            waiting.register(listener.fileno(), select.POLLIN)
+        while waiting.poll(0):
+            await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

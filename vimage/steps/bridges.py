@@ -395,13 +395,13 @@ def reconnect(host: Host) -> tuple[list[str], bool]:
     """Look at the parents of all bridges; join those that have come back.
 
     Returns a line for the log for each parent that has gone or has come back, and whether all
-    could be done.  Raises OSError when a parent cannot be looked at.
+    could be done.
     """
     lines, done = [], True
     for key, (bridge, record) in shared_bridges(host).items():
-        if node_at(host.kernel, by_id(record["node"]), "bridge") is None:
-            continue  # nothing can be joined to it; the watch tells who used it
         try:
+            if node_at(host.kernel, by_id(record["node"]), "bridge") is None:
+                continue  # nothing can be joined to it; the watch tells who used it
             if interface_at(host.kernel, bridge.parent) is None:
                 if not record.get("lost"):
                     lines.append(f"{bridge.parent}: has gone; its bridge waits for it")
