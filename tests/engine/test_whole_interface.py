@@ -1,0 +1,61 @@
+"""A whole interface comes back from its jail as it went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.stage import OTHER, Stage
+from tests.lib.snapshot import difference
+from vimage.engine import Outcome
+
+
+def changed_inside(stage: Stage, **changes: Any) -> None:
+    """The jail's root changes it."""
+    with stage.kernel.state.operation():
+        card, = (i for i in stage.kernel.state.ifaces() if i.name == OTHER)
+        assert card.vnet != 0
+        stage.kernel.state.retag(card, **changes)
+
+
+@pytest.mark.parametrize("changes", [
+    {"mtu": 9000}, {"mac": "02:00:00:00:00:77"}, {"caps": 0},
+    {"mtu": 1400, "mac": "02:00:00:00:00:77"}], ids=lambda changes: " ".join(changes))
+def test_what_the_jail_has_changed_is_put_back(tmp_path: Path, changes: dict[str, Any]) -> None:
+    stage = Stage(tmp_path, "whole interface")
+    assert stage.start().status == 0
+    changed_inside(stage, **changes)
+    assert stage.stop().status == 0
+    assert difference(stage.before, stage.look()) == []
+
+
+def test_the_name_that_the_jail_gave_it_is_put_back(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "whole interface")
+    stage.start()
+    stage.hand.rename_inside(stage.kernel.jail_get("a").jid, OTHER, "wan0")
+    assert stage.stop().status == 0
+    assert difference(stage.before, stage.look()) == []
+
+
+def test_one_of_a_jail_that_has_gone_is_configured_again(tmp_path: Path) -> None:
+    """Its name, too, where the jail's root had given it another."""
+    stage = Stage(tmp_path, "whole interface")
+    stage.start()
+    jid = stage.kernel.jail_get("a").jid
+    changed_inside(stage, mtu=9000)
+    stage.hand.rename_inside(jid, OTHER, "wan0")
+    stage.hand.remove_jail(jid)
+    answer = stage.stop()
+    assert [result.outcome for result in answer.results] == [Outcome.STOPPED]
+    assert difference(stage.before, stage.look()) == []
+
+
+def test_one_that_was_pulled_out_keeps_nothing_from_stopping(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "whole interface")
+    stage.start()
+    driver = next(i.driver for i in stage.kernel.state.ifaces() if i.name == OTHER)
+    stage.hand.detach(driver)
+    assert stage.stop().status == 0
+    assert stage.kernel.jail_list() == set()
