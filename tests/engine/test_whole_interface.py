@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.stage import OTHER, Stage
+from tests.engine.stage import OTHER, STATE, Stage
 from tests.lib.snapshot import difference
 from vimage.engine import Outcome
+from vimage.kernel.simulated.virtual_time import run
 
 
 def changed_inside(stage: Stage, **changes: Any) -> None:
@@ -59,3 +61,29 @@ def test_one_that_was_pulled_out_keeps_nothing_from_stopping(tmp_path: Path) -> 
     stage.hand.detach(driver)
     assert stage.stop().status == 0
     assert stage.kernel.jail_list() == set()
+
+
+@pytest.mark.parametrize("takes", [True, False], ids=["devd takes it", "devd is slow"])
+def test_devd_is_told_to_leave_it_to_us(tmp_path: Path, takes: bool) -> None:
+    """By a file that it consumes; one that it does not is not left behind."""
+    stage = Stage(tmp_path, "whole interface")
+    devd = stage.kernel.new_task(0, ("/sbin/devd",))
+    stage.start()
+    Path(stage.kernel.path("/var/run/devd.pid")).write_text(f"{devd.pid}\n")
+    marker = Path(stage.kernel.path(f"{STATE}/returning/{OTHER}"))
+    session = stage.session()
+
+    async def play() -> float:
+        stop = asyncio.create_task(session.stop(stage.loaded, []))
+        while not marker.exists():
+            await asyncio.sleep(0.01)
+        begun = asyncio.get_running_loop().time()
+        if takes:
+            await asyncio.sleep(1)
+            marker.unlink()
+        assert (await stop).status == 0
+        return asyncio.get_running_loop().time() - begun
+
+    seconds = run(play())
+    assert not marker.exists()
+    assert seconds < 4 if takes else 4.9 <= seconds < 9
