@@ -6,6 +6,7 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +14,20 @@ from tests.engine.stage import STATE, Stage
 from tests.lib.snapshot import difference
 from vimage.atomic import replace
 from vimage.engine import Outcome
+from vimage.kernel import JailId
 from vimage.messages import VimageError
 
 
+def content(stage: Stage, name: str) -> dict[str, Any]:
+    """The record of a vimage on the disk."""
+    data: dict[str, Any] = json.loads(
+        Path(stage.kernel.path(f"{STATE}/vimages/{name}.json")).read_bytes()[9:])
+    return data
+
+
 def kinds_of(stage: Stage, name: str) -> list[str]:
-    """The steps that the record of a vimage on the disk holds."""
-    file = Path(stage.kernel.path(f"{STATE}/vimages/{name}.json"))
-    return [entry["kind"] for entry in json.loads(file.read_bytes()[9:])["entries"]]
+    """The steps that it holds."""
+    return [entry["kind"] for entry in content(stage, name)["entries"]]
 
 
 def test_two_processes_do_not_hold_it(tmp_path: Path) -> None:
@@ -78,3 +86,55 @@ def test_after_a_stop_that_failed_the_record_holds_what_is_left(
         assert kinds_of(stage, "a") == ["jail"]
     assert stage.stop().status == 0
     assert difference(stage.before, stage.look()) == []
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_what_has_to_outlive_the_host_is_synced(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    replace(f"{tmp_path}/file", b"text", sync=sync)
+    assert bool(synced) is sync
+
+
+def test_that_it_stops_is_written_before_anything_is_undone(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(tmp_path, "bridge")
+    stage.start()
+    states: list[str] = []
+    clear = stage.kernel.jail_clear
+
+    def look(jail: JailId, number: int) -> object:
+        states.append(content(stage, "a")["state"])
+        return clear(jail, number)
+
+    monkeypatch.setattr(stage.kernel, "jail_clear", look)
+    assert stage.stop().status == 0
+    assert set(states) == {"stopping"}
+
+
+def test_a_record_under_another_name_is_set_aside(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "bridge")
+    stage.start()
+    file = Path(stage.kernel.path(f"{STATE}/vimages/a.json"))
+    file.with_name("b.json").write_bytes(file.read_bytes())
+    session = stage.session()
+    assert list(session.records) == ["a"]
+    assert [problem.key for problem in session.journal.set_aside] == ["state_damaged"]
+    assert os.listdir(stage.kernel.path(f"{STATE}/aside")) == ["vimages.b.json"]
+    session.journal.close()
+
+
+def test_state_of_another_boot_is_kept_beside(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "bridge")
+    stage.start()
+    file = Path(stage.kernel.path(f"{STATE}/vimages/a.json"))
+    was = file.read_bytes()
+    stage.hand.reboot()
+    file.parent.mkdir(parents=True)
+    file.write_bytes(was)
+    session = stage.session()
+    assert session.records == {} and session.journal.set_aside == []
+    assert not file.exists()
+    assert Path(stage.kernel.path(f"{STATE}/aside/vimages.a.json")).read_bytes() == was
+    session.journal.close()
