@@ -155,3 +155,27 @@ def test_limits_come_and_go(host: Host) -> None:
         assert difference(host.stage.before, host.stage.look()) == []
 
     host.play(play)
+
+
+def test_a_reload_that_fails_after_one_that_did_not(amended: Host) -> None:
+    """It takes back what it did itself, and nothing of the one before."""
+    host = amended
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.stage, "start")
+            change(host)
+            host.set(a_bridges="em1 igb1")
+            reply = await ask(host.stage, "reload")
+            assert (reply.status, reply.err) == (0, "")
+            for _ in range(2):
+                host.set(a_bridges="em1 igb1 em1", a_addr0="192.0.2.9/24",
+                         a_rctl="maxproc:deny=90", a_afterstart_services="nosuch")
+                assert (await ask(host.stage, "reload")).status == 1
+                assert as_changed(host)
+                inside = host.stage.hand.addresses_inside(host.jid("a"))
+                assert sorted(n for n in inside if n != "lo0") == ["ng0_a", "ng1_a"]
+            assert (await ask(host.stage, "stop")).status == 0
+        assert difference(host.stage.before, host.stage.look()) == []
+
+    host.play(play)
