@@ -82,7 +82,7 @@ class Lives:
 
     def look(self) -> snapshot.Snapshot:
         """The host as it is now."""
-        return forked(lambda: self.host().stage.look()).value  # type: ignore[no-any-return]
+        return forked(lambda: self.host().stage.look()).value
 
 
 async def _served(host: Host, act: Act, kernel: object, processes: object) -> object:

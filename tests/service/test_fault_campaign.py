@@ -320,7 +320,7 @@ class Campaign:
             assert (await ask(host.stage, "start")).status == 0
             return look(host)
 
-        return lives.live(start).value  # type: ignore[return-value]
+        return lives.live(start).value
 
     def _killed(self, lives: Lives, at: int) -> bool:
         """Only the first life: killed in the middle of a start."""

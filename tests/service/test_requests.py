@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_a_start_under_way_is_finished_before_the_service_ends(
     """And what it is told of after its end is refused, as kqueue(2) refuses it once closed."""
     watch = SimulatedEvents.watch_jail
 
-    def as_kqueue(self: SimulatedEvents, jid: int) -> None:
+    def as_kqueue(self: SimulatedEvents, jid: Any) -> None:
         if self._read < 0:
             raise ValueError("I/O operation on closed kqueue object")
         watch(self, jid)

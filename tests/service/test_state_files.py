@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,12 @@ def full_disk(host: Host) -> Iterator[None]:
     """No file below the state directory can be made or made longer."""
     directory, real = str(host.state_file("")), os.open
 
-    def full(path: object, flags: int, *args: object, **kwargs: object) -> int:
+    def full(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & os.O_CREAT and str(path).startswith(directory):
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, flags, *args, **kwargs)  # type: ignore[arg-type]
+        return real(path, flags, *args, **kwargs)
 
-    os.open = full  # type: ignore[assignment]
+    os.open = full
     try:
         yield
     finally:

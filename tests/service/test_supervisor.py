@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ class Stage:
     def service_pid(self) -> int:
         return int((self.directory / "log.pid").read_text())
 
-    def ask(self, *words: str, patience: float = 60, **options: bool):
+    def ask(self, *words: str, patience: float = 60, **options: Any):
         """A client; one that is impatient goes away before the answer."""
         import socket
 

@@ -23,7 +23,7 @@ NO_SERVICE = "no service"
 class Client:
     """One command, which may be killed."""
 
-    def __init__(self, world: World, verb: str, names: tuple[str, ...], **options: bool) -> None:
+    def __init__(self, world: World, verb: str, names: tuple[str, ...], **options: Any) -> None:
         self.world = world
         self.verb, self.names, self.options = verb, names, options
         self.sent = asyncio.Event()

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT, PARENT, OTHER = "/usr/jail/r", "em1", "igb1"
@@ -74,8 +75,7 @@ def save(directory: Path, name: str) -> None:
     from vimage.configuration.load import loaded_from
     from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
     from vimage.kernel.simulated.virtual_time import run
-    from vimage.service import wire
-    from vimage.service.daemon import Service
+    from vimage.service import daemon, wire
     from vimage.service.reading import Reader
 
     kernel = SimulatedKernel.open(directory)
@@ -87,18 +87,22 @@ def save(directory: Path, name: str) -> None:
     Hand(kernel).set_sysctl("kern.racct.enable", 1)
     Hand(kernel).set_sysctl("hw.ncpu", 4)
 
+    make: Any = vars(daemon).get("Daemon") or vars(daemon)["Service"]
+    request: Any = wire.request
+
     class Fixed(Reader):
         async def load(self, file=None):
             self.loaded = loaded_from(kernel, CONFIGURATION)
             return self.loaded
 
     async def play() -> None:
-        service = Service(kernel, SimulatedProcesses(kernel), logging.getLogger("old"),
-                          reader=Fixed(kernel, None, None))
+        service = make(kernel, SimulatedProcesses(kernel), logging.getLogger("old"),
+                       reader=Fixed(kernel, None, None))
         task = asyncio.create_task(service.run())
         await asyncio.sleep(0.1)
         reader, writer = await asyncio.open_unix_connection(kernel.path(wire.SOCKET))
-        writer.write(wire.request("", "", ["start"]))
+        writer.write(request("", "", ["start"]) if wire.VERSION == "1"  # type: ignore
+                     else request("start"))
         writer.write_eof()
         print((await reader.read(-1)).decode())
         writer.close()
@@ -112,7 +116,7 @@ def save(directory: Path, name: str) -> None:
              for path in sorted((root / STATE).rglob("*.json"))}
     directories = [str(path.relative_to(root)) for path in sorted((root / STATE).rglob("*"))
                    if path.is_dir()]
-    changes: dict[tuple[str, object], object] = {}
+    changes: dict[tuple[str, object], list[Any]] = {}
     for line in (directory / "state").read_text().splitlines():
         for table, key, value in json.loads(line):
             changes[table, key] = [table, key, value]
