@@ -99,8 +99,8 @@ CASES = {
         "vimage: a: /var/run/vimage/vimages/a.json: cannot write the state: No space left on "
         "device\n",
         before="mkdir -p /var/run/vimage; mount -t tmpfs -o size=200k tmpfs /var/run/vimage; "
-               "mkdir /var/run/vimage/vimages /var/run/vimage/shared /var/run/vimage/aside "
-               "/var/run/vimage/returning; touch /var/run/vimage/lock; "
+               "cd /var/run/vimage; mkdir vimages shared service aside returning; "
+               "touch lock; cd /; "
                "dd if=/dev/zero of=/var/run/vimage/full bs=512 2>/dev/null; :",
         after="umount /var/run/vimage", good_is_ready=False, alone=True),
 }
