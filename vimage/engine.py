@@ -256,7 +256,7 @@ class Engine:
                 self.host.journal.write(record)
         except VimageError as error:  # nothing but the record was touched
             for entry in record.entries:
-                entry.change = ""
+                entry.change, entry.before = "", None
             record.state, record.target, record.configuration = READY, None, before
             record.note = f"reload failed: {error}"
             return Result(name, Outcome.FAILED, (error.problem,))
@@ -276,6 +276,10 @@ class Engine:
         removed = [pair for pair in steps if pair[1].identity in difference.removed]
         for entry, _ in (*replaced, *removed):
             entry.change = OLD
+        amended = {step.identity for _, step in difference.amended}
+        for entry, step in steps:
+            if step.identity in amended:  # also if nothing but its interface is a new one
+                entry.change, entry.before = AMENDED, entry.arguments
         self.host.journal.write(record)
         try:
             problems = await self._undo_old(record, replaced)
@@ -293,8 +297,11 @@ class Engine:
     async def _undo_old(self, record: Record,
                         old: Sequence[tuple[Entry, Step]]) -> list[Problem]:
         for entry, step in plan.undo_order(old):
-            if not step.undo_runs_commands:  # those record it themselves, once they run one
-                entry.state = UNDOING
+            for other, user in old:
+                if step.makes and step.makes in user.uses:
+                    other.state = UNDONE  # what was done to an interface goes with it
+            if entry.state != UNDONE and not step.undo_runs_commands:
+                entry.state = UNDOING  # those with commands record it themselves
                 self.host.journal.write(record)
             problems = await self._undo_entry(record, entry, step)
             if problems:
@@ -303,11 +310,11 @@ class Engine:
 
     async def _amend(self, record: Record, was: Step, step: Step) -> None:
         entry = next((e for e, s in steps_of(record) if s.identity == step.identity
-                      and e.change != OLD), None)
+                      and e.change == AMENDED), None)
         if entry is None:
             await self._do_all(record, [step], change=NEW)
             return
-        entry.change, entry.before, entry.arguments = AMENDED, entry.arguments, step.arguments()
+        entry.arguments = step.arguments()
         self.host.journal.write(record)
         await self._guarded(record, step, step.amend(StepContext(self.host, record, entry), was))
 
