@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from vimage.journal import UNDOING
-from vimage.kernel import ProcessId
+from vimage.kernel import HelperGone, Process, ProcessId
 from vimage.messages import VimageError
 from vimage.steps.context import StepContext, finished
 from vimage.steps.jails import jail_lives
@@ -223,11 +223,17 @@ class CommandStep(Step):
                 context.kernel.process_signal(known, number)
             except ProcessLookupError:
                 return
-            if process is not None:
-                if await finished(process, self.stop_timeout) is not None:
-                    return
-            else:
-                await _gone(context, known, self.stop_timeout)
+            if await self._ended(context, known, process):
+                return
+
+    async def _ended(self, context: StepContext, known: ProcessId,
+                     process: Process | None) -> bool:
+        """Whether it has ended within its time; with the helper that started it gone, that is
+        seen by the process itself."""
+        if process is not None:
+            with contextlib.suppress(HelperGone):
+                return await finished(process, self.stop_timeout) is not None
+        return await _gone(context, known, self.stop_timeout)
 
 
 @dataclass(frozen=True)
@@ -260,14 +266,19 @@ class HealthyStep(Step):
                               why=why) from error
 
 
-async def _gone(context: StepContext, process: ProcessId, timeout: float) -> None:
-    """Wait for the end of a process that an earlier vimage process started."""
-    pause = 0.01
-    with contextlib.suppress(TimeoutError, ProcessLookupError):
-        async with asyncio.timeout(timeout):
-            while context.kernel.process(process.pid) == process:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.25)
+async def _gone(context: StepContext, process: ProcessId, timeout: float) -> bool:
+    """Wait for the end of a process that is not a child of this one's helper."""
+    pause, waited = 0.01, 0.0
+    try:
+        while context.kernel.process(process.pid) == process:
+            if waited >= timeout:
+                return False
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, 0.25)
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _names(context: StepContext) -> dict[str, str]:
