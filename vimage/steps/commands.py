@@ -12,8 +12,7 @@ from typing import Any, ClassVar, Self
 from vimage.journal import UNDOING
 from vimage.kernel import HelperGone, Process, ProcessId
 from vimage.messages import VimageError
-from vimage.steps.context import StepContext, finished
-from vimage.steps.jails import jail_lives
+from vimage.steps.context import StepContext, finished, jail_lives
 from vimage.steps.step import Rank, Step
 
 SHELL = ("/bin/sh", "-c")

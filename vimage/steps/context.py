@@ -166,9 +166,11 @@ class StepContext:
         """
         if self.name not in self.host.held and any(e.kind == "jail" for e in self.record.entries):
             with contextlib.suppress(FileNotFoundError):
-                # Of a jail that was only begun the number is not known.
-                jail = self.record.jid or self.kernel.jail_get(self.name).jid
-                self.hold(await self.entering(self.kernel.vnet, jail))
+                # Of a jail that was only begun the number is not known; and that of one that
+                # has gone may have been given again.
+                jail = self.kernel.jail_get(self.record.jid or self.name)
+                if jail.name == self.name:
+                    self.hold(await self.entering(self.kernel.vnet, jail.jid))
         return self.name in self.host.held
 
     def release(self) -> None:
@@ -269,6 +271,18 @@ def open_console(kernel: Kernel, configuration: Mapping[str, Any]) -> int:
         return os.open(os.path.basename(path), flags, 0o600, dir_fd=parent)
     finally:
         os.close(parent)
+
+
+def jail_lives(context: StepContext) -> bool:
+    """Whether the vimage's jail is there to run a command in.  The number alone does not tell:
+    it may have been given again.  Raises OSError when that cannot be known."""
+    if context.record.jid is None:
+        return False
+    try:
+        jail = context.kernel.jail_get(context.jail)
+    except FileNotFoundError:
+        return False
+    return not jail.dying and jail.name == context.name
 
 
 async def finished(process: Process, timeout: float) -> int | None:

@@ -16,8 +16,7 @@ from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
 from vimage.model import Link, MacFrom
 from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
-from vimage.steps.context import StepContext
-from vimage.steps.jails import jail_lives
+from vimage.steps.context import StepContext, jail_lives
 from vimage.steps.step import Rank, Step
 
 #: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).

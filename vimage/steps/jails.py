@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 import signal
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
-from vimage.steps.context import FREED_WITHIN, Host, StepContext
+from vimage.steps.context import FREED_WITHIN, Host, StepContext, jail_lives
 from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
@@ -76,7 +78,9 @@ class JailStep(Step):
             jail = context.kernel.jail_get(context.record.jid or self.name)
         except FileNotFoundError:
             return None
-        return jail if jail.name == self.name else None
+        same = jail.name == self.name and (
+            "jid" in context.results or os.path.realpath(jail.path) == os.path.realpath(self.path))
+        return jail if same else None
 
 
 async def freed(context: StepContext, jail: JailId) -> None:
@@ -95,18 +99,6 @@ async def freed(context: StepContext, jail: JailId) -> None:
         waited += pause
         pause = min(2 * pause, 0.5)
     raise VimageError("jail_dying", name=context.name, jid=jail, seconds=f"{FREED_WITHIN:g}")
-
-
-def jail_lives(context: StepContext) -> bool:
-    """Whether the vimage's jail is there to run a command in.  Raises OSError when that
-    cannot be known."""
-    if context.record.jid is None:
-        return False
-    try:
-        jail = context.kernel.jail_get(context.jail)
-    except FileNotFoundError:
-        return False
-    return not jail.dying and jail.name == context.name
 
 
 @dataclass(frozen=True)
@@ -137,10 +129,11 @@ class JailProcessesStep(Step):
     async def undo(self, context: StepContext) -> None:
         if context.record.jid is None:
             return
-        try:
-            await end_processes(context, context.jail, self.stop_timeout)
-        except FileNotFoundError:  # removed behind our back
-            await freed(context, context.jail)
+        if jail_lives(context):
+            with contextlib.suppress(FileNotFoundError):  # removed just now
+                await end_processes(context, context.jail, self.stop_timeout)
+                return
+        await freed(context, context.jail)  # removed behind our back
 
 
 async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
