@@ -9,7 +9,7 @@ from vimage.configuration.changes import changes, merged
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
 from vimage.events import Sink
-from vimage.jobs import Job, Verb
+from vimage.jobs import Action, Job
 from vimage.journal import CHANGING, READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
@@ -82,7 +82,7 @@ class Reload:
         names = [name for name, record in self.session.records.items()
                  if name in self.loaded.configuration.vimages and record.file == self.file
                  and record.state in (READY, CHANGING)]
-        jobs = [Job(name, Verb.CHANGE, self._change, self._report_change) for name in names]
+        jobs = [Job(name, Action.CHANGE, self._change, self._report_change) for name in names]
         self.session.jobs.add(jobs)
         await Operation(jobs=jobs).answer()
 

@@ -17,7 +17,7 @@ from vimage import check
 from vimage.configuration.load import Loaded
 from vimage.engine import Engine, NoObserver, Observer, Outcome, Result, interrupted, reason
 from vimage.journal import DIRECTORY, READY, Journal, Newer, Record
-from vimage.jobs import Job, Jobs, Report, Verb, ended, silent
+from vimage.jobs import Action, Job, Jobs, Report, ended, silent
 from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
@@ -182,7 +182,7 @@ class Session:
                 self.log.error("%s", problem)
             return result
 
-        operation.jobs = [Job(name, Verb.SETTLE, act, report)
+        operation.jobs = [Job(name, Action.SETTLE, act, report)
                           for name, record in self.records.items() if record.state != READY]
         self.jobs.add(operation.jobs)
         return operation
@@ -244,7 +244,7 @@ class Session:
                 del self._starts[job]
 
         for name in names:
-            job = jobs[name] = Job(name, Verb.START, act, report)
+            job = jobs[name] = Job(name, Action.START, act, report)
             vimage = configuration.vimages[name]
             job.depend = vimage.depend
             job.needs = [jobs[other] for other in vimage.depend if other in jobs]
@@ -309,7 +309,7 @@ class Session:
                 return Result(job.name, Outcome.FAILED, (self.newer[job.name].problem,))
             return await self.engine.stop(job.name)
 
-        jobs = {name: Job(name, Verb.STOP, act, report) for name in names}
+        jobs = {name: Job(name, Action.STOP, act, report) for name in names}
         for name, job in jobs.items():
             for other in self.depend(name):
                 if other in jobs:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
-from vimage.jobs import Job, Verb, ended
+from vimage.jobs import Action, Job, ended
 from vimage.journal import READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
@@ -147,7 +147,7 @@ class Restarts:
         async def act(job: Job) -> Result:
             return await self._session.engine.stop(job.name)
 
-        job = Job(name, Verb.STOP, act, self._log_problems)
+        job = Job(name, Action.STOP, act, self._log_problems)
         self._session.jobs.add([job])
         return job
 
