@@ -146,7 +146,7 @@ class Engine:
             raise
         finally:
             del self._starting[vimage.name]
-            self.host.release(vimage.name)
+            self.host.release_vnet(vimage.name)
         self.observer.ready(record)
         return Result(vimage.name, Outcome.READY)
 
@@ -202,7 +202,7 @@ class Engine:
                 if step.undo_runs_commands:
                     self._save(record)
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if record.entries:
             self._save(record)
         else:
@@ -264,7 +264,7 @@ class Engine:
             await self._roll_back(record)
             raise
         finally:
-            self.host.release(name)
+            self.host.release_vnet(name)
             if record.state == READY:
                 self.observer.ready(record)
         return Result(name, Outcome.CHANGED)
@@ -346,7 +346,7 @@ class Engine:
             problems = await self._take_back_new(record) or await self._do_old_again(record) \
                 or await self._amend_back(record)
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if problems:
             self._save(record)
             return problems

@@ -149,7 +149,8 @@ class Jobs:
             before = queue[-1] if queue else None
             queue.append(job)
             self._idle.clear()
-            task = asyncio.create_task(self._run(job, before), name=f"{job.action.value} {job.name}")
+            task = asyncio.create_task(self._run(job, before),
+                                       name=f"{job.action.value} {job.name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -27,8 +27,9 @@ SWITCH_INTERVAL = 0.0005
 def give_way_to_threads() -> None:
     """Let a busy loop give way to a ``KernelThread`` after SWITCH_INTERVAL.
 
-    Called once when a process starts; this is a setting of the whole process.  With Python's own 5 ms, 200 calls that sleep 1 ms each
-    beside a busy loop took 1.26 s; with this 0.35 s (Linux, 2 CPUs).
+    Called once when a process starts; this is a setting of the whole process.  With Python's
+    own 5 ms, 200 calls that sleep 1 ms each beside a busy loop took 1.26 s; with this 0.35 s
+    (Linux, 2 CPUs).
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
 

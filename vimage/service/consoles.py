@@ -7,9 +7,9 @@ import os
 import stat
 from collections.abc import Mapping
 
+from vimage import consolelog
 from vimage.journal import Record
 from vimage.kernel import Kernel
-from vimage.steps.context import open_console
 
 #: Bytes at which a console log is cut back to nothing.  newsyslog(8) keeps old ones.
 LIMIT = 8 * 1024 * 1024
@@ -79,7 +79,7 @@ class Consoles:
             return False
 
     def _cut(self, record: Record) -> bool:
-        descriptor = open_console(self._kernel, record.configuration)
+        descriptor = consolelog.open_for_appending(self._kernel, record.configuration)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return False

@@ -11,7 +11,7 @@ from vimage.configuration.load import Loaded, loaded_from
 from vimage.journal import DIRECTORY
 from vimage.kernel import ENVIRONMENT, HostCommand, Kernel, Processes
 from vimage.messages import VimageError
-from vimage.steps.context import finished
+from vimage.processes import wait_or_end
 
 #: What load_rc_config reads; a change of any of these is a change of the configuration.
 FILES = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/vimage",
@@ -68,7 +68,7 @@ class Reader:
                 process = await self._processes.start(HostCommand(argv, output, ENVIRONMENT))
             finally:
                 os.close(output)
-            status = await finished(process, rcconf.TIMEOUT)
+            status = await wait_or_end(process, rcconf.TIMEOUT)
             if status is None:
                 raise VimageError("rcconf_timeout", file=path, seconds=f"{rcconf.TIMEOUT:g}")
             return rcconf.parse(_content(answer), _content(said), status, path)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 from vimage.journal import UNDOING
 from vimage.kernel import ProcessId
 from vimage.messages import VimageError
-from vimage.steps.context import StepContext, finished
+from vimage.processes import wait_or_end
+from vimage.steps.context import StepContext
 from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
 
@@ -224,7 +225,7 @@ class CommandStep(Step):
             except ProcessLookupError:
                 return
             if process is not None:
-                if await finished(process, self.stop_timeout) is not None:
+                if await wait_or_end(process, self.stop_timeout) is not None:
                     return
             else:
                 await _gone(context, known, self.stop_timeout)

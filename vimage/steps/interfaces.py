@@ -135,7 +135,7 @@ class EifaceStep(Step):
         if node is None:
             return
         path = by_id(node.id)
-        if not await context.held():
+        if not await context.holds_vnet():
             name = context.kernel.ng_eiface_ifname(path)
             if await _back_on_host(lambda: self._on_host(context, name), DESTROYED_WITHIN) is None:
                 raise VimageError("interface_moving", name=self.name)
@@ -270,7 +270,7 @@ class WholeInterfaceStep(Step):
 
     async def _bring_back(self, context: StepContext, driver: str) -> bool:
         """Out of the jail, whatever its root has called it.  False: the jail has gone."""
-        if not await context.held():
+        if not await context.holds_vnet():
             return False
         vnet = await context.entering(context.kernel.vnet, context.jail)
         try:

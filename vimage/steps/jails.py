@@ -10,10 +10,13 @@ from typing import ClassVar, Self
 
 from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
-from vimage.steps.context import FREED_WITHIN, Host, StepContext
+from vimage.steps.context import Host, StepContext
 from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
+
+#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
+FREED_WITHIN = 15.0
 
 #: Seconds that the processes of a jail may take to end after KILL.
 KILLED_WITHIN = 5.0
@@ -59,7 +62,7 @@ class JailStep(Step):
         return True
 
     async def undo(self, context: StepContext) -> None:
-        context.release()
+        context.release_vnet()
         jail = self._find(context)
         if jail is None:
             return
@@ -153,7 +156,7 @@ async def end_processes(context: StepContext, jail: JailId, timeout: float) -> N
     if hold is None:
         context.host.log.warning("%s: processes of jail %d did not end", context.name, jail)
     else:
-        context.hold(hold)
+        context.hold_vnet(hold)
 
 
 async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
