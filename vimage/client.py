@@ -77,7 +77,7 @@ def ask(request: bytes, printer: "Printer", start: "Callable[[], None] | None" =
             if status is not None:
                 return status
             turned_away = True
-            if talk.again:
+            if talk.ending:
                 patience.renew()
         elif start is not None:
             if time.monotonic() >= next_start:
@@ -130,7 +130,7 @@ class _Talk:
         self._printer = printer
         self._in_version_1 = in_version_1  # the request is one of version 1
         self._begun = False  # an event has come
-        self.again = False  # the service is ending and said so
+        self.ending = False  # the service is ending and said so
         self.old = False  # it is one of version 1 and has refused the request
 
     def exchange(self, request: bytes, leaves_work: bool) -> int | None:
@@ -176,7 +176,7 @@ class _Talk:
                 continue
             event = wire.object_of(body)
             if event["event"] == "again":
-                self.again = True
+                self.ending = True
                 return None
             self._begun = True
             printer.send(event)

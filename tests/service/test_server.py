@@ -17,7 +17,7 @@ from vimage import events
 from vimage.events import Sink
 from vimage.service import server as servers
 from vimage.service import wire
-from vimage.service.server import Again, Request, Server
+from vimage.service.server import Request, Server, ServiceEnding
 
 Handler = Callable[[Request, Sink], Awaitable[int]]
 
@@ -56,7 +56,7 @@ def play(act: Awaitable[None]) -> None:
 def test_a_request_for_the_next_service(tmp_path):
     async def handle(request: Request, client: Sink) -> int:
         client.send(events.begin("start", 1))
-        raise Again
+        raise ServiceEnding
 
     async def act() -> None:
         async with serving(tmp_path, handle) as server:

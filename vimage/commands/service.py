@@ -40,7 +40,7 @@ def run(context: Context, line: Line) -> int:
 
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
-    from vimage.service.daemon import Daemon, execute_again, open_daemon
+    from vimage.service.daemon import Daemon, execute_installed_version, open_daemon
     from vimage.service.reading import Reader
 
     kernel = context.kernel
@@ -59,11 +59,11 @@ def serve(context: Context, *, supervised: bool) -> int:
                                                   supervisor=supervisor))
         return await daemon.run()
 
-    again = asyncio.run(live())
+    reexec = asyncio.run(live())
     processes.close()
-    if again:
+    if reexec:
         # One whose daemon(8) has died has none after the take-over either.
         gone = os.getppid() != supervisor
-        execute_again([word for word in sys.orig_argv[1:]
+        execute_installed_version([word for word in sys.orig_argv[1:]
                        if not (gone and word == "--supervised")])
     return 0

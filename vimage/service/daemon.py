@@ -32,7 +32,7 @@ from vimage.service.health import HealthChecks
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Again, Request, Server
+from vimage.service.server import PATIENCE, Request, Server, ServiceEnding
 from vimage.service.watch import Watch, runs
 from vimage.session import (
     DONE,
@@ -78,7 +78,7 @@ class Daemon:
         self._stopping = False  # nothing is started any more
         self._numbers = itertools.count(1)
         self.ended = asyncio.Event()
-        self.again: bool = False  # execute the installed version in place of this one
+        self.reexec: bool = False  # execute the installed version in place of this one
 
     # -- its own life --------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Daemon:
             self._ending = True
             await self.restarts.close()
             await self.session.jobs.cancel()
-            await self.server.close(None if self.again else PATIENCE)
+            await self.server.close(None if self.reexec else PATIENCE)
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
@@ -107,7 +107,7 @@ class Daemon:
             self.watch.close()
             self.session.close()
             self.logfile.close()
-        return self.again
+        return self.reexec
 
     def _take_over(self) -> None:
         """Go on with what an earlier service has left.
@@ -148,7 +148,7 @@ class Daemon:
             self._in_background(self._left_request(request))
 
     async def _left_request(self, request: Request) -> None:
-        with contextlib.suppress(Again):
+        with contextlib.suppress(ServiceEnding):
             await self.handle(request, LogSink(self.log))
 
     def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -182,7 +182,7 @@ class Daemon:
     def _hang_up(self) -> None:
         """SIGHUP: reload, with nobody there to be told but the log."""
         async def hung_up() -> None:
-            with contextlib.suppress(Again):
+            with contextlib.suppress(ServiceEnding):
                 await self.handle(Request("reload", ()), LogSink(self.log))
 
         self._in_background(hung_up())
@@ -228,7 +228,7 @@ class Daemon:
     # -- requests --------------------------------------------------------------------------------
 
     async def handle(self, request: Request, sink: Sink) -> int:
-        """Carry out one request; returns the exit status.  Raises Again."""
+        """Carry out one request; returns the exit status.  Raises ServiceEnding."""
         verbs: dict[str, Callable[[Request, Sink], Awaitable[int]]] = {
             "start": self._start, "stop": self._stop, "restart": self._restart,
             "reload": self._reload, "reexec": self._reexec}
@@ -258,7 +258,7 @@ class Daemon:
                     "verb": request.verb, "names": list(request.names),
                     "file": request.file or ""})
         await self.ended.wait()
-        raise Again
+        raise ServiceEnding
 
     async def _load(self, file: str | None = None) -> Loaded:
         """Read the configuration, and go by what it says of the service itself."""
@@ -288,7 +288,7 @@ class Daemon:
 
     async def _stop(self, request: Request, sink: Sink) -> int:
         if "service_only" in request.options:
-            return await self._end(again=False)
+            return await self._end(reexec=False)
         if "shutdown" in request.options:
             return await self._shut_down(request, sink)
         async with self.session.admission:
@@ -324,15 +324,15 @@ class Daemon:
 
     async def _reexec(self, request: Request, sink: Sink) -> int:
         sink.send(events.say("the installed version takes over"))
-        return await self._end(again=True)
+        return await self._end(reexec=True)
 
-    async def _end(self, *, again: bool) -> int:
+    async def _end(self, *, reexec: bool) -> int:
         """The service only; the vimages run on.  What is under way is finished."""
         self._ending = True
         async with self.session.admission:
             await self.session.jobs.idle()
-        self.again = again
-        if again:
+        self.reexec = reexec
+        if reexec:
             asyncio.get_running_loop().call_soon(self.ended.set)
         else:
             self._finish()
@@ -421,6 +421,6 @@ async def open_daemon(make: Callable[[], Daemon]) -> Daemon:
         waited += LOCKED_PAUSE
 
 
-def execute_again(arguments: Sequence[str]) -> None:
+def execute_installed_version(arguments: Sequence[str]) -> None:
     """Put the installed version in place of this process.  Does not return."""
     os.execv(sys.executable, [sys.executable, *arguments])

@@ -32,8 +32,8 @@ class Request(NamedTuple):
     options: frozenset[str] = frozenset()  # those that are set
 
 
-class Again(Exception):
-    """This service is ending: the request is for the next one, which the client asks then."""
+class ServiceEnding(Exception):
+    """This service is ending: the client is to ask the next one."""
 
 
 class OldVersion(ValueError):
@@ -124,7 +124,7 @@ Allowed = Callable[[socket.socket], bool]
 class Server:
     """Accepts clients and hands their requests to ``handle``.
 
-    ``handle`` returns the exit status, or raises Again.
+    ``handle`` returns the exit status, or raises ServiceEnding.
     """
 
     def __init__(self, path: str, handle: Handler, allowed: Allowed,
@@ -220,7 +220,7 @@ class Server:
         """Carry out a request; returns the last event."""
         try:
             return events.end(await self._handle(request, client))
-        except Again:
+        except ServiceEnding:
             return events.again()
         except Exception:
             self._log.exception("%s failed", request.verb)
