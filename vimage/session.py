@@ -23,6 +23,7 @@ from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
 from vimage.order import closure
 from vimage.references import References
+from vimage.status import problems_of, unknown_name
 from vimage.steps.context import Host
 from vimage.steps.jails import end_processes_of
 from vimage.steps.kinds import KINDS
@@ -354,7 +355,7 @@ class Session:
         vimages = loaded.configuration.vimages
         for name in running:
             if name not in vimages:
-                bad[name] = self._problems_of(loaded, name)
+                bad[name] = problems_of(loaded, name)
         free = self._free([name for name in wanted if name not in running])
         taken = self._taken(loaded, free)
         for name in dict.fromkeys([*running, *free]):
@@ -472,9 +473,6 @@ class Session:
         check.load_modules(self.kernel)
         return None
 
-    def _problems_of(self, loaded: Loaded, name: str) -> list[Problem]:
-        return loaded.problems_of(name) or [unknown_name(name, loaded.names)]
-
     def _sort(self, loaded: Loaded,
               names: Iterable[str]) -> tuple[list[str], dict[str, list[Problem]]]:
         """Names that can be tried, with what they depend on; and the problems of the others."""
@@ -485,7 +483,7 @@ class Session:
             if name in loaded.configuration.vimages:
                 good.append(name)
             else:
-                bad[name] = self._problems_of(loaded, name)
+                bad[name] = problems_of(loaded, name)
         vimages = loaded.configuration.vimages
         return closure(good, lambda name: vimages[name].depend), bad
 
@@ -556,12 +554,6 @@ def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:
     except PermissionError as error:
         raise VimageError("not_root") from error
     return journal
-
-
-def unknown_name(name: str, have: Iterable[str]) -> Problem:
-    """Nobody knows a vimage of that name; ``have`` are those that are known."""
-    return Problem.of("unknown_name", vimage=name, name=name,
-                      have=" ".join(sorted(have)) or "none")
 
 
 def _flat(problems: Mapping[str, list[Problem]]) -> Iterable[Problem]:
