@@ -21,7 +21,7 @@ def run(context: Context, line: Line) -> int:
         return 2
     form = "json" if context.json else line.value("format") or "rc"
     if form == "rc":
-        print("\n".join(render.lines(render.settings(vimage))))
+        print("\n".join(render.rc_lines(vimage)))
     elif form == "json":
         show_json(vimage.to_dict())
     else:

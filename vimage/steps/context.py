@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,6 +22,7 @@ from vimage.kernel import (
     Kernel,
     Process,
     Processes,
+    Vnet,
 )
 from vimage.messages import VimageError
 from vimage.processes import describe_status, wait_or_end
@@ -149,6 +150,18 @@ class StepContext:
 
     # -- the VNET -----------------------------------------------------------------------------
 
+    @contextlib.asynccontextmanager
+    async def vnet(self) -> AsyncIterator[Vnet]:
+        """The network stack of the jail, closed at the end of the block.
+
+        Raises VimageError("jail_none"), OSError.
+        """
+        vnet = await self.entering(self.kernel.vnet, self.jail)
+        try:
+            yield vnet
+        finally:
+            vnet.close()
+
     def hold_vnet(self, hold: Hold) -> None:
         """Keep the VNET of this vimage from being freed, until ``release_vnet``."""
         self.release_vnet()
@@ -184,9 +197,21 @@ class StepContext:
         """Write the record of a shared thing before acting on it."""
         self.host.journal.write_shared(key, results)
 
-    def drop(self, key: str) -> bool:
-        """End the use of a shared thing by this vimage.  True when no vimage uses it."""
-        return self.host.references.drop(key, self.name)
+    @contextlib.asynccontextmanager
+    async def end_use(self, key: str) -> AsyncIterator[bool]:
+        """End the use of a shared thing by this vimage.
+
+        Yields True when no other vimage uses it: the block then takes the thing away.  If that
+        fails, this vimage still uses it.
+        """
+        async with self.host.references.lock(key):
+            last = self.host.references.drop(key, self.name)
+            try:
+                yield last
+            except BaseException:
+                if last:
+                    self.host.references.add(key, self.name)
+                raise
 
     # -- commands ----------------------------------------------------------------------------
 
