@@ -34,6 +34,7 @@ from typing import Any
 
 from vimage import __version__
 from vimage.atomic import replace as replace
+from vimage.configuration.values import RULES
 from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 
@@ -163,7 +164,8 @@ class Newer:
 
 
 def _vimage_level_1(data: JsonObject) -> JsonObject:
-    """Level 0 had no entry for a move, nor for addresses, which a change has to know."""
+    """Level 0 had no entry for a move, nor for addresses, which a change has to know, and kept
+    the amounts of resource rules as they were written."""
     entries = [{**entry, "results": entry["facts"]} for entry in data["entries"]]
     more: list[JsonObject] = []
     if data["state"] == READY:
@@ -176,7 +178,11 @@ def _vimage_level_1(data: JsonObject) -> JsonObject:
         if pairs or routers:
             more.append({"kind": "addresses", "results": {}, "state": DONE,
                          "arguments": {"addresses": pairs, "routers": routers}})
-    return {**data, "file": "", "note": "", "entries": [*entries, *more]}
+    configuration = dict(data["configuration"])
+    with contextlib.suppress(ValueError):  # then it is shown as changed, no more
+        configuration["rctl"] = list(RULES.parse(" ".join(configuration.get("rctl", ()))))
+    return {**data, "file": "", "note": "", "configuration": configuration,
+            "entries": [*entries, *more]}
 
 
 def _same(data: JsonObject) -> JsonObject:

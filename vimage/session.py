@@ -37,6 +37,9 @@ DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 #: What the journal remembers vimage_list by, as it was last applied.
 _LIST = "list"
 
+#: What the journal remembers it by that a vimage is to be started again: with its name.
+RESTART = "restart."
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -321,7 +324,9 @@ class Session:
         """The names that anything is known of; None: every name may be one."""
         if loaded is None:
             return None
-        return {*self.records, *self.newer, *self.jobs.names(), *loaded.names}
+        waiting = (key.removeprefix(RESTART) for key in self.journal.remembered
+                   if key.startswith(RESTART))
+        return {*self.records, *self.newer, *self.jobs.names(), *waiting, *loaded.names}
 
     def _stop_order(self, loaded: Loaded | None) -> list[str]:
         """All that run or are to: the reverse of vimage_list; what is not listed first."""

@@ -9,6 +9,7 @@ next.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 from typing import Any
 
@@ -124,6 +125,9 @@ class World:
             self.services += 1
             service = self.host.new_service(self._kernel, self._processes)
             again = await service.run()
+            del service
+            await asyncio.sleep(0)
+            gc.collect()  # the end of the process closes what it had accepted and not yet read
 
     async def settled(self) -> None:
         """Wait until the service has ended, or is there for good."""

@@ -17,10 +17,7 @@ from vimage.journal import READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
 from vimage.service.policy import Backoff
-from vimage.session import Session
-
-#: What the journal remembers it by that a vimage is to be started again.
-_KEY = "restart.{}"
+from vimage.session import RESTART, Session
 
 _TOO_MANY = "left alone after too many failures"
 
@@ -84,7 +81,7 @@ class Restarts:
     def resume(self) -> None:
         """Go on with those that an earlier service was to start again."""
         for key, known in list(self._session.journal.remembered.items()):
-            name = key.removeprefix(_KEY.format(""))
+            name = key.removeprefix(RESTART)
             if name == key or name in self._tasks:
                 continue
             record = self._session.records.get(name)
@@ -120,7 +117,7 @@ class Restarts:
 
     def _after_failure(self, name: str, file: str) -> float | None:
         """Seconds until the next try, None when there is none; the journal knows it."""
-        key = _KEY.format(name)
+        key = RESTART + name
         backoff = self._backoff.get(name)
         now = asyncio.get_running_loop().time()
         if backoff is None:
@@ -138,7 +135,7 @@ class Restarts:
 
     def _forget(self, name: str) -> None:
         try:
-            self._session.journal.forget(_KEY.format(name))
+            self._session.journal.forget(RESTART + name)
         except VimageError as error:
             self._log.error("%s", error)
 
