@@ -1,8 +1,8 @@
-"""One process at work on one host: its kernel, its journal, its engine, its jobs.
+"""What start, stop and restart mean: which jobs they make, and what they refuse.
 
-What start, stop, restart and reload mean, for the command and for the service alike.  Each
-operation is accepted as a whole (``accept_...``, which never waits: all its jobs are put into
-their queues at once), and then waited for (``Operation.answer``).
+The command and the service both act through a ``Session``.  An operation is accepted as a whole
+(``accept_...``, which never waits: all its jobs are put into their queues at once), and then
+waited for (``Operation.answer``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RESERVE = 10.0
 #: Exit status, as the manual gives it.
 DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 
-#: What the journal remembers vimage_list by, as it was last applied.
+#: The key in the journal of vimage_list as it was last applied.
 _LIST = "list"
 
 #: What the journal remembers it by that a vimage is to be started again: with its name.
@@ -43,7 +43,7 @@ RESTART = "restart."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation came to."""
+    """The end of an operation."""
 
     status: int
     results: tuple[Result, ...] = ()
@@ -52,7 +52,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Operation:
-    """What was accepted, and is under way."""
+    """A start, stop or restart that was accepted, or refused."""
 
     report: Report = silent
     jobs: list[Job] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Operation:
 
 
 def refusal(problems: Iterable[Problem]) -> Operation:
-    """Nothing is started or touched."""
+    """An operation that does nothing, because of ``problems``."""
     return Operation(problems=tuple(dict.fromkeys(problems)), refused=True)
 
 
@@ -93,7 +93,7 @@ class Start:
 
 
 class Session:
-    """The journal is open for writing; nobody else acts on this host's vimages."""
+    """The one process that acts on the vimages of this host: it holds the journal's lock."""
 
     def __init__(self, kernel: Kernel, processes: Processes, journal: Journal,
                  log: logging.Logger, *, privileged: bool = True,
@@ -113,7 +113,7 @@ class Session:
         self._starts: dict[Job, Start] = {}
 
     def close(self) -> None:
-        """Let another process act."""
+        """End the threads and release the journal, so that another process can act."""
         self.host.close()
         self.journal.close()
 
@@ -125,7 +125,7 @@ class Session:
 
     @property
     def records(self) -> dict[str, Record]:
-        """The vimages of which something exists."""
+        """The records of the vimages of which something exists."""
         return self.journal.records
 
     @property
@@ -144,7 +144,7 @@ class Session:
         self._remember(lambda: self.journal.remember(_LIST, {"names": list(names)}))
 
     def forget_list(self) -> None:
-        """Nothing is applied any more."""
+        """Forget vimage_list: everything was stopped."""
         self._remember(lambda: self.journal.forget(_LIST))
 
     def _remember(self, write: Callable[[], None]) -> None:
@@ -162,7 +162,7 @@ class Session:
         return () if record is None else record.configuration.get("depend", ())
 
     def with_dependents(self, names: Iterable[str]) -> list[str]:
-        """Names and, before each, the vimages that depend on it and run, or are to."""
+        """Names and, before each, the vimages that depend on it and run or are to be started."""
         users: defaultdict[str, list[str]] = defaultdict(list)
         starting = self.jobs.starts()
         for name in dict.fromkeys([*self.records, *starting]):
@@ -262,7 +262,7 @@ class Session:
             return interrupted(name, outcome=Outcome.SKIPPED)
         if job.stop_before is not None and name in self.records \
                 and self.records[name].state != READY:
-            return None  # it could not be stopped, as its stop has told
+            return None  # it could not be stopped, as its stop has reported
         if name in self.newer:
             return Result(name, Outcome.FAILED, (self.newer[name].problem,))
         for other in job.needs:
@@ -321,7 +321,7 @@ class Session:
         return list(jobs.values())
 
     def _known(self, loaded: Loaded | None) -> Collection[str] | None:
-        """The names that anything is known of; None: every name may be one."""
+        """All names that exist; None when the configuration, and so the rest, is not known."""
         if loaded is None:
             return None
         waiting = (key.removeprefix(RESTART) for key in self.journal.remembered
@@ -329,7 +329,8 @@ class Session:
         return {*self.records, *self.newer, *self.jobs.names(), *waiting, *loaded.names}
 
     def _stop_order(self, loaded: Loaded | None) -> list[str]:
-        """All that run or are to: the reverse of vimage_list; what is not listed first."""
+        """All that run or are to be started, in reverse order of vimage_list; unlisted ones
+        first."""
         running = dict.fromkeys([*self.records, *self.jobs.starts(), *self.newer])
         listed = loaded.configuration.list if loaded is not None else ()
         order = {name: index for index, name in enumerate(listed)}
@@ -346,8 +347,8 @@ class Session:
                        file: str = "") -> Operation:
         """Stop, then start, the vimages named, or all of vimage_list, and what depends on them.
 
-        What could not be started again is not stopped.  A restart of one of them that has not
-        ended its stop is joined.
+        A vimage that could not be started again is not stopped.  Where another restart of a
+        vimage is still stopping it, that one's jobs are joined.
         """
         self.set_parallel(loaded.configuration.parallel)
         refused = self._refused()
@@ -407,8 +408,8 @@ class Session:
 
     def _not_restarted(self, loaded: Loaded, asked: Sequence[str],
                        bad: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
-        """Those that are not restarted, and why: they, what they depend on, or what depends
-        on them could not be started again."""
+        """The vimages that are not restarted, and why: one of them, of what it depends on, or of
+        what depends on it could not be started again."""
         kept = dict(bad)
         changed = True
         while changed:
@@ -429,7 +430,7 @@ class Session:
         return kept
 
     def _runs(self, name: str) -> bool:
-        """Whether something of it exists, or is to be started."""
+        """Whether something of a vimage exists, or it is to be started."""
         return name in self.records or name in self.jobs.starts() or name in self.newer
 
     # -- shutdown -----------------------------------------------------------------------------
@@ -437,8 +438,8 @@ class Session:
     async def shut_down(self, loaded: Loaded | None, report: Report) -> Answer:
         """Stop everything because the host goes down, within rcshutdown_timeout less RESERVE.
 
-        Hooks, services, processes and mounts are seen to; nodes, VNETs and the parents'
-        flags are left to the reboot.
+        Runs hooks, stops services, ends processes and unmounts.  Nodes, jails and the settings of
+        parents are left to the reboot.
         """
         self.engine.going_down = True
         configuration = loaded.configuration if loaded is not None else Configuration()
@@ -480,7 +481,8 @@ class Session:
 
     def _sort(self, loaded: Loaded,
               names: Iterable[str]) -> tuple[list[str], dict[str, list[Problem]]]:
-        """Names that can be tried, with what they depend on; and the problems of the others."""
+        """The names that the configuration has, with what they depend on before each; and the
+        problems of the other names."""
         good, bad = [], {}
         for name in names:
             if name in self.newer:
@@ -493,35 +495,35 @@ class Session:
         return closure(good, lambda name: vimages[name].depend), bad
 
     def _free(self, names: Iterable[str]) -> list[str]:
-        """Those of which nothing exists, and to which nothing is being done."""
+        """The vimages of which nothing exists, and that have no job."""
         return [name for name in names if name not in self.records
                 and not self.jobs.busy(name)]
 
     def _taken(self, loaded: Loaded, names: Iterable[str]) -> frozenset[str]:
-        """Those whose jail is there already.
+        """The vimages for which a jail of the same name exists already.
 
-        All at once and before the first start: the kernel locks its list of jails while it
-        makes one.  A jail that is made meanwhile keeps its own from being made.
+        Looked up at once before the first start, since the kernel locks its list of jails while
+        it makes one.  A jail that is made after that makes its vimage's start fail.
         """
         return frozenset(name for name in names
                          if check.jail(self.kernel, loaded.configuration.vimages[name]))
 
     def _preflight(self, vimage: Vimage, configuration: Configuration, taken: Container[str], *,
                    running: bool = False) -> list[Problem]:
-        """What can be known to make its start fail on this host."""
+        """The errors that would make the start of a vimage fail on this host."""
         problems = check.jail(self.kernel, vimage) if vimage.name in taken else []
         problems += check.vimage(self.kernel, vimage, configuration, self.journal.shared,
                                  running=running)
         return [problem for problem in problems if not problem.warning]
 
     def _unknown(self, names: Iterable[str]) -> list[Result]:
-        """Those that a newer version has started are left alone."""
+        """Results for the vimages that a newer version has started: they are left alone."""
         return [Result(name, Outcome.FAILED, (self.newer[name].problem,))
                 for name in names if name in self.newer]
 
     def _skip(self, loaded: Loaded, wanted: Sequence[str],
               bad: Mapping[str, list[Problem]]) -> list[Result]:
-        """Those with errors, and those that depend on them."""
+        """Results for the vimages with errors, and for those that depend on them."""
         results = {name: Result(name, Outcome.SKIPPED, tuple(problems))
                    for name, problems in bad.items()}
         for name in wanted:  # dependencies come first
@@ -541,7 +543,7 @@ def _depend_failed(name: str, other: str) -> Result:
 
 def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
                  privileged: bool, observer: Observer | None = None) -> Session:
-    """Take the journal for this process.  Raises VimageError: state_busy, state_unwritable."""
+    """Open the journal for writing.  Raises VimageError: state_busy, state_unwritable, not_root."""
     journal = open_journal(kernel, write=True)
     for problem in journal.set_aside:
         log.error("%s", problem)
@@ -552,7 +554,10 @@ def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
 
 
 def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:
-    """The journal of this host, for reading or as the one who may write."""
+    """Open the journal of this host, for reading or for writing.
+
+    Raises VimageError: state_busy, state_unwritable, not_root.
+    """
     journal = Journal(kernel.path(DIRECTORY), kernel.boot_id(), KINDS)
     try:
         journal.open(write=write)

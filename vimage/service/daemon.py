@@ -212,18 +212,18 @@ class Daemon:
     # -- vimages that are ready (the observer of the engine) --------------------------------------
 
     def ready(self, record: Record) -> None:
-        """Look after it from now on."""
+        """Watch a vimage that is ready, and check its health."""
         self.restarts.notes.pop(record.name, None)
         self.watch.watch(record)
-        self.health.follow(record)
+        self.health.begin(record)
 
     def leaving(self, record: Record) -> None:
-        """Look after it no longer."""
+        """Stop watching a vimage and checking its health."""
         self.watch.unwatch(record)
-        self.health.forget(record.name)
+        self.health.end(record.name)
 
     def failed(self, vimage: Vimage, file: str, result: Result) -> None:
-        """Its start failed."""
+        """Start a vimage whose start failed again, if its configuration says so."""
         self.restarts.failed(vimage, file, result)
 
     # -- requests --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Reading rc.conf without making the service wait: the shell is one more command."""
+"""Reads rc.conf without blocking the service: the shell runs as any other command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reader:
     """Reads rc.conf, or ``file`` in its place, and remembers what it said."""
 
     def __init__(self, kernel: Kernel, processes: Processes | None, file: str | None) -> None:
-        """Without ``processes`` it is read at once, making everybody wait."""
+        """Without ``processes`` the shell is run in place, which blocks the loop."""
         self._kernel = kernel
         self._processes = processes
         self._file = file
@@ -44,7 +44,10 @@ class Reader:
         return loaded
 
     async def current(self) -> Loaded | None:
-        """What it says now; read again only if a file has changed.  None: unreadable."""
+        """The configuration as it is now; it is read again only if a file has changed.
+
+        Returns the last one when it cannot be read, None when it was never read.
+        """
         if self.loaded is None or self._sign(self._file) != self._signature:
             with contextlib.suppress(VimageError):
                 return await self.load()
@@ -55,7 +58,7 @@ class Reader:
         return tuple(_stat(path) for path in (*paths, *yamlfiles.files(file)))
 
     async def _variables(self, file: str | None) -> dict[str, str]:
-        """Two files below the state directory take what the shell says."""
+        """Have a shell read rc.conf; two temporary files take its output.  Raises VimageError."""
         if self._processes is None:
             return rcconf.read(file)
         answer, said = (f"{self._kernel.path(DIRECTORY)}/rc.{part}" for part in ("out", "err"))

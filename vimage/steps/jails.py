@@ -83,7 +83,7 @@ class JailStep(Step):
 
 
 async def freed(context: StepContext, jail: JailId) -> None:
-    """Wait until the kernel has freed the jail: only then are its interfaces and root free.
+    """Wait until the kernel has freed the jail, and with it its interfaces and root directory.
 
     Raises VimageError("jail_dying"), OSError.
     """
@@ -101,8 +101,8 @@ async def freed(context: StepContext, jail: JailId) -> None:
 
 
 def jail_lives(context: StepContext) -> bool:
-    """Whether the vimage's jail is there to run a command in.  Raises OSError when that
-    cannot be known."""
+    """Whether the jail of the vimage exists and is not dying.  Raises OSError when that cannot
+    be known."""
     if context.record.jid is None:
         return False
     try:
@@ -114,9 +114,9 @@ def jail_lives(context: StepContext) -> bool:
 
 @dataclass(frozen=True)
 class JailProcessesStep(Step):
-    """Whatever will run in the jail.  At stop: TERM, then KILL, then its connections dropped.
+    """Ends the processes of the jail at stop: TERM, then KILL; then drops its TCP connections.
 
-    A TCP connection that its peer holds would keep the jail dying for ten minutes.
+    A TCP connection that its peer keeps open would keep the jail dying for ten minutes.
     """
 
     kind: ClassVar[str] = "occupants"
@@ -147,9 +147,10 @@ class JailProcessesStep(Step):
 
 
 async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
-    """TERM, then KILL; from then on the VNET is held: see ``EifaceStep.undo``.
+    """End the processes of a jail: TERM, after ``timeout`` seconds KILL.
 
-    Those that are left even then get KILL again when the jail is removed.  Raises OSError.
+    After that the VNET is held, see ``EifaceStep.undo``.  Processes that are left get KILL again
+    when the jail is removed.  Raises OSError.
     """
     hold = await _ended(context.host, jail, signal.SIGTERM, timeout) \
         or await _ended(context.host, jail, signal.SIGKILL, KILLED_WITHIN)
@@ -160,7 +161,7 @@ async def end_processes(context: StepContext, jail: JailId, timeout: float) -> N
 
 
 async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
-    """The same for a jail of which only that is known, because the host goes down."""
+    """The same at shutdown, for a jail whose record this version cannot read."""
     hold = await _ended(host, jail, signal.SIGTERM, TERM_WITHIN) \
         or await _ended(host, jail, signal.SIGKILL, KILLED_WITHIN)
     if hold is None:
@@ -236,7 +237,7 @@ class LimitsStep(Step):
 
     @staticmethod
     def _set_cpus(context: StepContext, cpus: str) -> None:
-        """Of "" all that the host has."""
+        """Give the jail these CPUs; "" is all that the host has."""
         numbers = cpu_numbers(cpus) if cpus else frozenset(
             range(int(context.kernel.sysctl("hw.ncpu"))))
         context.kernel.jail_cpus(context.jail, numbers)
