@@ -1,4 +1,4 @@
-"""What can be known to fail on this host before anything is touched."""
+"""Finds what would make starts fail on this host, before anything is touched."""
 
 from __future__ import annotations
 
@@ -52,12 +52,13 @@ def host(kernel: Kernel, *, privileged: bool) -> list[Problem]:
 #: hash tables as the kernel sizes them on a host of 4 GiB).
 MEMORY = 2 * 1024 * 1024
 
-#: struct nodeinfo in the list of all nodes (NGM_LISTNODES), bytes; and the nodes of the host.
+#: Bytes of a struct nodeinfo in the list of all nodes (NGM_LISTNODES), and a number of nodes
+#: that a host has without vimages.
 NODE, NODES_OF_HOST = 72, 100
 
 
 def limits(kernel: Kernel, configuration: Configuration) -> Iterator[Problem]:
-    """Warnings of what this host will run out of with all of the configuration running."""
+    """Warnings of what this host runs out of when all configured vimages run."""
     vimages = configuration.vimages.values()
     memory, have = len(vimages) * MEMORY, _number(kernel, "hw.physmem")
     if have and memory > have // 2:
@@ -92,18 +93,18 @@ def load_modules(kernel: Kernel) -> None:
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
            shared: Iterable[str] = (), *, running: bool = False) -> list[Problem]:
-    """Everything, but for a jail of its name, that would make the start of one vimage fail here.
+    """All that would make the start of a vimage fail here, except a jail of the same name.
 
-    ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
-    may yet make is not missed: then it is a warning.  One that is ``running`` has its
-    interfaces itself.
+    ``shared`` are the keys of the shared things that exist.  Something missing that exec_prepare
+    or exec_prestart may make is only a warning.  The interfaces of a vimage that is ``running``
+    are not looked for.
     """
     try:
         return [
             *_root(kernel, vimage),
             *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
             *([] if running else _nodes(kernel, vimage)),
-            *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
+            *_mounts(kernel, vimage), *_boot(kernel, vimage), *_resource_rules(kernel, vimage),
         ]
     except OSError as error:
         return [_look_failed(vimage, error)]
@@ -115,7 +116,7 @@ def _look_failed(vimage: Vimage, error: OSError) -> Problem:
 
 
 def jail(kernel: Kernel, vimage: Vimage) -> list[Problem]:
-    """The jail that has its name."""
+    """A problem if a jail of the same name exists, or if that cannot be known."""
     try:
         there = kernel.jail_get(vimage.name)
     except FileNotFoundError:
@@ -241,7 +242,7 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         yield _about(vimage, "boot", "no_shell", name=vimage.name, root=vimage.rootdir)
 
 
-def _limits(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+def _resource_rules(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.rctl and not _number(kernel, "kern.racct.enable"):
         yield _about(vimage, "rctl", "no_racct", value=" ".join(vimage.rctl))
 

@@ -1,7 +1,7 @@
-"""Carries out on one vimage what its steps say: start, stop, change, settle.
+"""Starts, stops, changes and settles one vimage, step by step.
 
-The engine does one thing to one vimage; in which order things are done, and that no two are
-done to one vimage at once, is for ``vimage.jobs`` to see to.
+The engine does one thing to one vimage at a time.  ``vimage.jobs`` decides the order, and never
+lets it do two things to one vimage at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from vimage.steps.step import Rank, Step
 
 T = TypeVar("T")
 
-#: What a reboot undoes by itself.
+#: The ranks of steps that a reboot undoes by itself.
 _LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
 
 
@@ -68,23 +68,23 @@ class Result:
 
 
 class Observer(Protocol):
-    """Who looks after vimages that are ready.
+    """Is called when a vimage becomes ready, and before it ceases to be.
 
-    What is looked after is one record: it is ready from ``ready`` to the next ``leaving``.
+    Both calls name the record; a vimage that is started again has another one.
     """
 
     def ready(self, record: Record) -> None:
-        """From now on, and when it has been changed."""
+        """The vimage is ready: after a start, a change, or the start of this process."""
 
     def leaving(self, record: Record) -> None:
-        """Not from now on: it is going to be stopped, or changed."""
+        """The vimage is about to be stopped or changed."""
 
     def failed(self, vimage: Vimage, file: str, result: Result) -> None:
-        """Its start has failed, and what was made of it is undone."""
+        """The start of a vimage has failed and was undone."""
 
 
 class NoObserver:
-    """Nobody looks after them: the command acts itself."""
+    """For the command that acts itself: nothing is watched."""
 
     def ready(self, record: Record) -> None:
         """Do nothing."""
@@ -109,7 +109,7 @@ class Engine:
     def __init__(self, host: Host, observer: Observer) -> None:
         self.host = host
         self.observer = observer
-        #: The host goes down: what it takes with it is not undone.
+        #: The host goes down: what the reboot undoes by itself is left to it.
         self.going_down = False
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._interrupted: set[str] = set()
@@ -122,7 +122,7 @@ class Engine:
 
     async def start(self, vimage: Vimage, configuration: Configuration,
                     file: str = "") -> Result:
-        """From nothing to ready, or back to nothing."""
+        """Start a vimage.  If that fails or is interrupted, undo what was done."""
         try:
             return await self._start(vimage, configuration, file)
         finally:
@@ -155,12 +155,12 @@ class Engine:
             raise
         finally:
             del self._starting[vimage.name]
-            self.host.release(vimage.name)
+            self.host.release_vnet(vimage.name)
         self.observer.ready(record)
         return Result(vimage.name, Outcome.READY)
 
     def interrupt(self, name: str) -> None:
-        """Cut a start short that is under way: it is undone."""
+        """Cancel a start that is under way, so that it is undone."""
         self._interrupted.add(name)
         if name in self._starting:
             self._starting[name].cancel()
@@ -168,7 +168,7 @@ class Engine:
     # -- stop ----------------------------------------------------------------------------------
 
     async def stop(self, name: str) -> Result:
-        """Undo all that the record of a vimage holds."""
+        """Stop a vimage: undo every entry of its record."""
         record = self.records.get(name)
         if record is None:
             return Result(name, Outcome.NOT_RUNNING)
@@ -177,7 +177,7 @@ class Engine:
                       tuple(problems))
 
     async def settle(self, name: str) -> Result:
-        """Take back what an earlier process left half done; what is ready is left alone."""
+        """Undo what an earlier process left half done.  A vimage that is ready is left alone."""
         record = self.records.get(name)
         if record is None:
             return Result(name, Outcome.NOT_RUNNING)
@@ -197,7 +197,7 @@ class Engine:
         return await self._undo(record)
 
     async def _undo(self, record: Record) -> list[Problem]:
-        """Undo every entry, by rank.  What fails stays in the record for the next try."""
+        """Undo every entry, by rank.  An entry that fails stays in the record for the next stop."""
         if record.state in (READY, CHANGING):
             self.observer.leaving(record)
         record.state = STOPPING
@@ -212,7 +212,7 @@ class Engine:
                 if step.undo_runs_commands:
                     self._save(record)
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if record.entries:
             self._save(record)
         else:
@@ -220,7 +220,11 @@ class Engine:
         return problems
 
     async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
-        """Undo one entry; its state says whether it is undone.  No command is run twice."""
+        """Undo one entry; afterwards its state is UNDONE if it was.
+
+        An entry whose undo runs commands counts as undone even if they fail, since none is run
+        twice.
+        """
         if entry.state == UNDONE or self.going_down and step.rank in _LEFT_TO_REBOOT:
             entry.state = UNDONE
             return []
@@ -246,9 +250,9 @@ class Engine:
 
     async def change(self, name: str, vimage: Vimage, configuration: Configuration,
                      difference: Difference) -> Result:
-        """Make a vimage that is ready what ``vimage`` says, or leave it as it was.
+        """Make a vimage that is ready match ``vimage``; if that fails, take the change back.
 
-        The record says how far a change has come; one write makes it count.
+        The record says how far the change has come; the write of ``_commit`` completes it.
         """
         record = self.records[name]
         self.observer.leaving(record)
@@ -274,13 +278,13 @@ class Engine:
             await self._roll_back(record)
             raise
         finally:
-            self.host.release(name)
+            self.host.release_vnet(name)
             if record.state == READY:
                 self.observer.ready(record)
         return Result(name, Outcome.CHANGED)
 
     async def _change(self, record: Record, difference: Difference) -> list[Problem]:
-        """Empty when all was done and the record says so."""
+        """Do the change and commit it.  Returns the problems, none on success."""
         steps = steps_of(record)
         replaced = [pair for pair in steps if pair[1].identity in difference.replaced]
         removed = [pair for pair in steps if pair[1].identity in difference.removed]
@@ -330,7 +334,7 @@ class Engine:
         await self._guarded(record, step, step.amend(StepContext(self.host, record, entry), was))
 
     def _commit(self, record: Record) -> None:
-        """One write, and the change counts."""
+        """Complete the change with one write.  Raises VimageError, with the record as it was."""
         assert record.target is not None
         entries, configuration, target = record.entries, record.configuration, record.target
         changes = [(entry, entry.change, entry.before) for entry in entries]
@@ -348,16 +352,16 @@ class Engine:
             raise
 
     async def _roll_back(self, record: Record) -> list[Problem]:
-        """Take a change back that failed, or that an earlier process did not end.
+        """Take back a change that failed, or that an earlier process did not complete.
 
-        What cannot be taken back stays CHANGING, for the next try.
+        If that fails, the record stays CHANGING, for the next try.
         """
         problems: list[Problem] = []
         try:
             problems = await self._take_back_new(record) or await self._do_old_again(record) \
                 or await self._amend_back(record)
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if problems:
             self._save(record)
             return problems
@@ -367,7 +371,7 @@ class Engine:
         return []
 
     async def _take_back_new(self, record: Record) -> list[Problem]:
-        """A command that fails is only logged: it is not run again."""
+        """Undo the new entries.  A command that fails is logged, and not run again."""
         left: list[Problem] = []
         new = [pair for pair in steps_of(record) if pair[0].change == NEW]
         for entry, step in plan.undo_order(new):
@@ -382,7 +386,7 @@ class Engine:
         return left
 
     async def _do_old_again(self, record: Record) -> list[Problem]:
-        """What the change has undone, in the order in which it was first done."""
+        """Do the old entries again that the change has undone, in their first order."""
         for entry, step in steps_of(record):
             if entry.change != OLD:
                 continue
@@ -450,7 +454,7 @@ class Engine:
 
     def _record_ahead(self, record: Record, steps: Iterable[Step],
                       change: str) -> deque[Entry]:
-        """One write for the intents of the next steps, as far as they are known already."""
+        """Record the intents of the next steps, as far as they are known, in one write."""
         entries: deque[Entry] = deque()
         for step in steps:
             entry = _entry(step, change)
@@ -466,7 +470,7 @@ class Engine:
         return entries
 
     async def _guarded(self, record: Record, step: Step, act: Awaitable[T]) -> T:
-        """Whatever goes wrong in a step is a StepFailed."""
+        """Await a step; every error of it is raised as StepFailed."""
         try:
             return await act
         except (VimageError, OSError) as error:
@@ -478,8 +482,8 @@ class Engine:
     # -- the journal -----------------------------------------------------------------------------
 
     def _save(self, record: Record) -> None:
-        """Write while undoing.  A full disk must not keep anything from being undone:
-        the older record says more than there is, and undo copes with that."""
+        """Write the record while undoing.  An error is only logged: the older record on disk has
+        entries that are undone already, and undoing them again is harmless."""
         try:
             self.host.journal.write(record)
         except VimageError as error:
@@ -494,13 +498,13 @@ class Engine:
 
 def interrupted(name: str, problems: Sequence[Problem] = (),
                 outcome: Outcome = Outcome.FAILED) -> Result:
-    """The end of a start that a later stop has made pointless."""
+    """The result of a start that a later stop has interrupted."""
     return Result(name, outcome,
                   (Problem.of("start_interrupted", vimage=name, name=name), *problems))
 
 
 def reason(error: VimageError | OSError) -> str:
-    """Why, in words."""
+    """The text of an error, without the errno."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error)

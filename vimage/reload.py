@@ -1,4 +1,4 @@
-"""From the configuration a vimage was started with to that of now, live where possible."""
+"""What reload means: applies the changes of rc.conf to vimages that run, where that is possible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vimage.configuration.changes import changes, merged
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
 from vimage.events import Sink
-from vimage.jobs import Job, Verb
+from vimage.jobs import Action, Job
 from vimage.journal import CHANGING, READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
@@ -17,9 +17,9 @@ from vimage.session import DONE, FAILED, Operation, Session
 
 
 class ChangedVimages:
-    """The vimages that run with another configuration than rc.conf gives.
+    """Finds the vimages that run with another configuration than rc.conf gives.
 
-    What was found of one holds until it or its configuration is another object.
+    A comparison is kept until one of the two configurations is another object.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class ChangedVimages:
 
 
 def vimage_of(configuration: dict[str, object]) -> Vimage | None:
-    """The vimage that a record says; None where it does not say one."""
+    """The vimage that a record describes; None when it cannot be read as one."""
     try:
         return Vimage.from_dict(configuration)
     except ValueError:
@@ -50,7 +50,7 @@ def vimage_of(configuration: dict[str, object]) -> Vimage | None:
 
 
 class Reload:
-    """One reload.  The caller holds the admission of the session, and nothing is under way."""
+    """One reload.  The caller holds ``Session.admission``, and no job is under way."""
 
     def __init__(self, session: Session, loaded: Loaded, sink: Sink, file: str = "") -> None:
         self.session = session
@@ -60,7 +60,10 @@ class Reload:
         self.status = DONE
 
     async def apply(self) -> int:
-        """Apply what can be applied live; say what needs a restart."""
+        """Apply what can be applied live, and report what needs a restart.
+
+        Returns the exit status.  Raises VimageError.
+        """
         for problem in self.loaded.problems:
             if not problem.warning:
                 self.sink.send(events.problem(problem))
@@ -82,7 +85,7 @@ class Reload:
         names = [name for name, record in self.session.records.items()
                  if name in self.loaded.configuration.vimages and record.file == self.file
                  and record.state in (READY, CHANGING)]
-        jobs = [Job(name, Verb.CHANGE, self._change, self._report_change) for name in names]
+        jobs = [Job(name, Action.CHANGE, self._change, self._report_change) for name in names]
         self.session.jobs.add(jobs)
         await Operation(jobs=jobs).answer()
 
@@ -117,7 +120,7 @@ class Reload:
         return result if result is not None and not result.ok else None
 
     async def _stop(self, names: Sequence[str]) -> None:
-        """What has left vimage_list; one that was started from another file is left alone."""
+        """Stop what has left vimage_list, unless it was started from another file."""
         records = self.session.records
         gone = [name for name in names if name in records and records[name].file == self.file]
         if gone:
@@ -138,7 +141,7 @@ class Reload:
             self.status = FAILED
 
     def _report_change(self, result: Result) -> None:
-        """Only what went wrong: what was applied has been told."""
+        """Report what went wrong; what was applied has been reported by ``_change``."""
         self.status = FAILED
         for problem in result.problems:
             self.sink.send(events.problem(problem))

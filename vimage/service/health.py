@@ -1,4 +1,4 @@
-"""Health checks: a command in the jail, every so often; 0 is healthy."""
+"""Health checks: a command in the jail every vimage_NAME_health_interval seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vimage.journal import READY, Entry, Record
 from vimage.messages import VimageError
 from vimage.service.watch import Lost
 from vimage.steps.commands import SHELL
-from vimage.steps.context import Host, StepContext, jail_lives
+from vimage.steps.context import Host, StepContext
+from vimage.steps.jails import jail_lives
 
-#: So many failures in a row make a vimage unhealthy.
+#: The number of failures in a row that make a vimage unhealthy.
 IN_A_ROW = 3
 
 
@@ -27,15 +28,15 @@ class HealthChecks:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def follow(self, record: Record) -> None:
-        """Check it from now on, as its configuration says now."""
-        self.forget(record.name)
+    def begin(self, record: Record) -> None:
+        """Check a vimage from now on, as its record says."""
+        self.end(record.name)
         if record.configuration.get("health"):
             self._tasks[record.name] = asyncio.create_task(
                 self._check_on(record), name=f"health {record.name}")
 
-    def forget(self, name: str) -> None:
-        """Check it no longer; a command that runs is ended."""
+    def end(self, name: str) -> None:
+        """Stop checking a vimage; a command that runs is ended."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
@@ -45,10 +46,10 @@ class HealthChecks:
         return list(self._tasks)
 
     async def close(self) -> None:
-        """Check nothing any more."""
+        """Stop all checks."""
         tasks = list(self._tasks.values())
         for name in list(self._tasks):
-            self.forget(name)
+            self.end(name)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _check_on(self, record: Record) -> None:
@@ -82,7 +83,7 @@ class HealthChecks:
         return False
 
     async def _check(self, record: Record) -> str | None:
-        """Why it is not healthy, None when it is, "" when that cannot be known."""
+        """Why it is not healthy; None when it is, "" when that cannot be known."""
         context = StepContext(self._host, record, Entry("health", {}))
         try:
             await context.run_in_jail((*SHELL, record.configuration["health"]), "health",

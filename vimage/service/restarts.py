@@ -1,7 +1,7 @@
-"""Vimages that have lost something: cleaned up, and started again where that is configured.
+"""Cleans up vimages that have lost something, and starts them again where that is configured.
 
-That a vimage is to be started again is in the journal before anything is done about it: the
-service may die, or be replaced, while it waits for its time.
+The journal records that a vimage is to be started again before anything is done about it, since
+the service may die or be replaced while it waits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
-from vimage.jobs import Job, Verb, ended
+from vimage.jobs import Action, Job, ended
 from vimage.journal import READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
@@ -39,11 +39,14 @@ class Restarts:
     # -- what has happened -------------------------------------------------------------------
 
     def lost(self, record: Record, what: str, *, broken: bool = True) -> None:
-        """A vimage that is ready has lost something.  One that is ``broken`` cannot go on and
-        is cleaned up; otherwise it is for ``restart`` to say."""
+        """A vimage that is ready has lost something.
+
+        One that is ``broken`` is cleaned up in any case.  Any other is stopped and started again
+        if vimage_NAME_restart says so, and else only noted.
+        """
         name = record.name
         if self._session.jobs.busy(name):
-            return  # what is being done decides; if it is ready then, it is looked at again
+            return  # a job of it is under way; if it is ready after that, it is looked at again
         if name in self._tasks:  # it was started again just now
             self._missed[name] = record, what, broken
             return
@@ -58,15 +61,15 @@ class Restarts:
                 else f"restarted in {delay:g} s")
         self._log.warning("%s: %s; %s", name, what, then)
         stop = self._clean_up(name)
-        self._go_on(name, record.file, stop, delay, _TOO_MANY if again else "")
+        self._begin_task(name, record.file, stop, delay, _TOO_MANY if again else "")
 
     def recovered(self, record: Record) -> None:
-        """It is healthy again."""
+        """A vimage that was unhealthy is healthy again."""
         if self.notes.pop(record.name, None) is not None:
             self._log.info("%s: healthy again", record.name)
 
     def failed(self, vimage: Vimage, file: str, result: Result) -> None:
-        """A start that somebody asked for has failed."""
+        """A start that was asked for has failed."""
         name = vimage.name
         if vimage.restart != "on-failure" or name in self._tasks:
             return
@@ -76,10 +79,10 @@ class Restarts:
             self._log.warning("%s: %s", name, _TOO_MANY)
         else:
             self._log.warning("%s: restarted in %g s", name, delay)
-            self._go_on(name, file, None, delay, _TOO_MANY)
+            self._begin_task(name, file, None, delay, _TOO_MANY)
 
     def resume(self) -> None:
-        """Go on with those that an earlier service was to start again."""
+        """Start the vimages again that an earlier service was to start again."""
         for key, known in list(self._session.journal.remembered.items()):
             name = key.removeprefix(RESTART)
             if name == key or name in self._tasks:
@@ -92,10 +95,10 @@ class Restarts:
             delay = self._after_failure(name, file)
             if delay is not None:
                 self._log.info("%s: restarted in %g s, as an earlier service was to", name, delay)
-                self._go_on(name, file, None, delay, _TOO_MANY)
+                self._begin_task(name, file, None, delay, _TOO_MANY)
 
     def cancel(self, name: str) -> None:
-        """Somebody has said what is to become of this vimage."""
+        """Do not start a vimage again: another operation on it was accepted."""
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
@@ -103,11 +106,11 @@ class Restarts:
         self.notes.pop(name, None)
 
     def waiting(self) -> list[str]:
-        """Those that are being cleaned up or wait to be started again."""
+        """The vimages that are being cleaned up or wait to be started again."""
         return list(self._tasks)
 
     async def close(self) -> None:
-        """Leave the rest to the next service."""
+        """End all tasks; the next service goes on with what the journal records."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -116,7 +119,7 @@ class Restarts:
     # -- one vimage --------------------------------------------------------------------------
 
     def _after_failure(self, name: str, file: str) -> float | None:
-        """Seconds until the next try, None when there is none; the journal knows it."""
+        """Count and record a failure.  Seconds until the next try, None when there is none."""
         key = RESTART + name
         backoff = self._backoff.get(name)
         now = asyncio.get_running_loop().time()
@@ -140,11 +143,11 @@ class Restarts:
             self._log.error("%s", error)
 
     def _clean_up(self, name: str) -> Job:
-        """The job that undoes what is left of a vimage; it is in its queue at once."""
+        """Put the job that undoes what is left of a vimage into its queue."""
         async def act(job: Job) -> Result:
             return await self._session.engine.stop(job.name)
 
-        job = Job(name, Verb.STOP, act, self._log_problems)
+        job = Job(name, Action.STOP, act, self._log_problems)
         self._session.jobs.add([job])
         return job
 
@@ -152,9 +155,9 @@ class Restarts:
         for problem in result.problems:
             self._log.error("%s", problem)
 
-    def _go_on(self, name: str, file: str, stop: Job | None, delay: float | None,
+    def _begin_task(self, name: str, file: str, stop: Job | None, delay: float | None,
                at_last: str) -> None:
-        """``at_last`` is what status says of one that is not started again."""
+        """Begin the task of a vimage.  ``at_last`` is what status shows when it gives up."""
         task = asyncio.create_task(self._restart(name, file, stop, delay, at_last),
                                    name=f"restart {name}")
         self._tasks[name] = task
@@ -187,7 +190,7 @@ class Restarts:
         self.notes[name] = "not cleaned up" if left else at_last
 
     async def _started(self, name: str, file: str) -> bool:
-        """Whether there is no need to try again."""
+        """Start it once.  Returns False when another try is needed."""
         problems = []
         try:
             async with self._session.admission:

@@ -12,13 +12,15 @@ from typing import Any, ClassVar, Self
 from vimage.journal import UNDOING
 from vimage.kernel import HelperGone, Process, ProcessId
 from vimage.messages import VimageError
-from vimage.steps.context import StepContext, finished, jail_lives
+from vimage.processes import wait_or_end
+from vimage.steps.context import StepContext
+from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
 
 SHELL = ("/bin/sh", "-c")
 SERVICE = "/usr/sbin/service"
 
-#: When the counterpart of a hook runs on the way down.
+#: When the counterpart of a hook runs at stop.
 _UNDO_RANK = {
     "exec_release": Rank.RELEASE,
     "exec_poststop": Rank.POSTSTOP,
@@ -32,8 +34,10 @@ HEALTH_PAUSE = 1.0
 
 async def undo_by_command(context: StepContext, argv: tuple[str, ...], what: str,
                           timeout: float) -> None:
-    """Run a command of the jail that undoes something, once: one that an earlier process has
-    begun does not run again."""
+    """Run a command in the jail that undoes something, if the jail exists.
+
+    A command that an earlier process has begun is not run again.  Raises VimageError, OSError.
+    """
     if context.entry.state == UNDOING:
         context.host.log.warning("%s: %s was begun earlier, it is not run again",
                                  context.name, what)
@@ -45,10 +49,10 @@ async def undo_by_command(context: StepContext, argv: tuple[str, ...], what: str
 
 @dataclass(frozen=True)
 class HookStep(Step):
-    """Commands of jail(8)'s moments, on the host, and those of the counterpart at stop.
+    """The commands of a hook of jail(8) on the host, and at stop those of its counterpart.
 
-    The counterpart runs once the first was begun, also when it failed: what it prepared
-    halfway is to be released.
+    The counterpart also runs when a command of the hook has failed: it releases what was
+    prepared so far.
     """
 
     kind: ClassVar[str] = "hook"
@@ -78,10 +82,10 @@ class HookStep(Step):
         context.record_intent()
         for command in self.commands:
             await context.run_on_host((*SHELL, command), self.moment, self.start_timeout,
-                                      environment=_names(context))
+                                      environment=_hook_environment(context))
 
     async def undo(self, context: StepContext) -> None:
-        """Every command runs, once, also after one that failed."""
+        """Run every command once, also those after one that failed."""
         first = int(context.results.get("undone", 0))  # an earlier process has begun so many
         failed: VimageError | None = None
         for number, command in enumerate(self.undo_commands[first:], first + 1):
@@ -89,7 +93,7 @@ class HookStep(Step):
             context.save()
             try:
                 await context.run_on_host((*SHELL, command), self.undo_moment, self.stop_timeout,
-                                          environment=_names(context))
+                                          environment=_hook_environment(context))
             except VimageError as error:
                 failed = failed or error
         if failed is not None:
@@ -98,7 +102,7 @@ class HookStep(Step):
 
 @dataclass(frozen=True)
 class BootStep(Step):
-    """The boot command, in the jail; ``exec_stop`` takes it down."""
+    """The boot command in the jail, and at stop ``exec_stop``."""
 
     kind: ClassVar[str] = "boot"
     order: ClassVar[Rank] = Rank.EXEC_STOP
@@ -150,7 +154,7 @@ class AfterStartStep(Step):
 
 @dataclass(frozen=True)
 class RcServiceStep(Step):
-    """One rc.d script of the jail: ``onestart``, and ``onestop`` on the way down."""
+    """One rc.d script of the jail: ``onestart``, and at stop ``onestop``."""
 
     kind: ClassVar[str] = "service"
     order: ClassVar[Rank] = Rank.SERVICE
@@ -181,12 +185,12 @@ class RcServiceStep(Step):
                               f"service {self.service} onestop", self.stop_timeout)
 
     async def amend(self, context: StepContext, before: Self) -> None:
-        """Only its timeouts can differ."""
+        """Nothing to do: only the timeouts can differ."""
 
 
 @dataclass(frozen=True)
 class CommandStep(Step):
-    """``command``: a program of the jail that is kept running; TERM, then KILL."""
+    """``command``: a program in the jail that is left running; ended with TERM, then KILL."""
 
     kind: ClassVar[str] = "command"
     order: ClassVar[Rank] = Rank.COMMAND
@@ -231,7 +235,7 @@ class CommandStep(Step):
         seen by the process itself."""
         if process is not None:
             with contextlib.suppress(HelperGone):
-                return await finished(process, self.stop_timeout) is not None
+                return await wait_or_end(process, self.stop_timeout) is not None
         return await _gone(context, known, self.stop_timeout)
 
 
@@ -280,10 +284,10 @@ async def _gone(context: StepContext, process: ProcessId, timeout: float) -> boo
     return True
 
 
-def _names(context: StepContext) -> dict[str, str]:
-    """What a hook on the host may want to know."""
-    names = {"VIMAGE_NAME": context.name, "JNAME": context.name,
+def _hook_environment(context: StepContext) -> dict[str, str]:
+    """The variables that the commands of a hook find in their environment."""
+    environment = {"VIMAGE_NAME": context.name, "JNAME": context.name,
              "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
     if context.record.jid is not None:
-        names["JID"] = str(context.record.jid)
-    return names
+        environment["JID"] = str(context.record.jid)
+    return environment

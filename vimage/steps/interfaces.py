@@ -16,7 +16,8 @@ from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
 from vimage.model import Link, MacFrom
 from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
-from vimage.steps.context import StepContext, jail_lives
+from vimage.steps.context import StepContext
+from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
 
 #: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
@@ -134,7 +135,7 @@ class EifaceStep(Step):
         if node is None:
             return
         path = by_id(node.id)
-        if not await context.held():
+        if not await context.holds_vnet():
             name = context.kernel.ng_eiface_ifname(path)
             if await _back_on_host(lambda: self._on_host(context, name), DESTROYED_WITHIN) is None:
                 raise VimageError("interface_moving", name=self.name)
@@ -149,7 +150,7 @@ class EifaceStep(Step):
         return None
 
     def find(self, kernel: Kernel, results: JsonObject) -> NgNode | None:
-        """Our node, if it is there."""
+        """Our node, None when it does not exist.  Raises OSError when that cannot be known."""
         if "node" in results:
             return node_at(kernel, by_id(results["node"]), "eiface")
         if "bridge" not in results:
@@ -162,7 +163,7 @@ class EifaceStep(Step):
 
 @dataclass(frozen=True)
 class MoveStep(Step):
-    """An eiface of ours into the jail's VNET.  It leaves with its node."""
+    """Move an eiface of ours into the jail.  It leaves when its node is shut down."""
 
     kind: ClassVar[str] = "move"
     order: ClassVar[Rank] = Rank.NOTHING
@@ -190,12 +191,9 @@ class MoveStep(Step):
                 raise
 
     async def _inside(self, context: StepContext) -> bool:
-        """Whether an earlier process has moved it already."""
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        """Whether the interface is already in the jail."""
+        async with context.vnet() as vnet:
             return any(i.name == self.name for i in await context.entering(vnet.interfaces))
-        finally:
-            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         context.record_ahead()
@@ -204,7 +202,7 @@ class MoveStep(Step):
 
 @dataclass(frozen=True)
 class WholeInterfaceStep(Step):
-    """A whole interface of the host, in and back out.  Known by driver name and unit."""
+    """Move a whole interface of the host into the jail, and back.  Known by driver and unit."""
 
     kind: ClassVar[str] = "vnet"
     order: ClassVar[Rank] = Rank.VNETS
@@ -254,14 +252,15 @@ class WholeInterfaceStep(Step):
                 await context.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
                                           f"service netif start {self.name}", self.stop_timeout)
         finally:
-            await self._consumed(context)
+            await self._remove_marker(context)
 
     def _marker(self, context: StepContext) -> str:
+        """The file that tells devd(8) that vimage configures the interface itself."""
         return f"{context.host.journal.directory}/returning/{self.name}"
 
-    async def _consumed(self, context: StepContext) -> None:
-        """Give devd(8) time to take the marker; then it must not stay: it would hide the
-        next arrival of the interface."""
+    async def _remove_marker(self, context: StepContext) -> None:
+        """Give devd(8) time to remove the marker, then remove it: it would keep devd(8) from
+        configuring the interface when it arrives the next time."""
         marker, waited = self._marker(context), 0.0
         while os.path.exists(marker) and waited < DEVD_WITHIN and _devd_runs(context.kernel):
             await asyncio.sleep(0.05)
@@ -270,11 +269,11 @@ class WholeInterfaceStep(Step):
             os.unlink(marker)
 
     async def _bring_back(self, context: StepContext, driver: str) -> bool:
-        """Out of the jail, whatever its root has called it.  False: the jail has gone."""
-        if not await context.held():
+        """Move the interface out of the jail, whatever its name is there.  False when the jail
+        has gone.  Raises VimageError("not_returned"), OSError."""
+        if not await context.holds_vnet():
             return False
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             inside = _by_driver(await context.entering(vnet.interfaces), driver)
             if inside is None:
                 return True
@@ -282,9 +281,6 @@ class WholeInterfaceStep(Step):
                 with contextlib.suppress(FileExistsError):  # then the host gives it its name back
                     vnet.rename(inside.name, self.name)
                     inside = _by_driver(vnet.interfaces(), driver) or inside
-        finally:
-            vnet.close()
-        # devd(8) is to leave the configuring to us: its rule consumes this file.
         with contextlib.suppress(OSError), open(self._marker(context), "x", encoding="ascii"):
             pass  # without it devd(8) configures the interface a moment before we do
         try:
@@ -317,17 +313,18 @@ def _set_caps(kernel: Kernel, name: str, caps: Cap) -> None:
 
 
 def _devd_runs(kernel: Kernel) -> bool:
+    """Whether devd(8) runs; False, too, where that cannot be known."""
     try:
         with open(kernel.path("/var/run/devd.pid"), encoding="ascii") as file:
             kernel.process(int(file.read()))
     except (OSError, ValueError):
-        return False  # nobody is waited for in vain
+        return False
     return True
 
 
 async def _back_on_host(find: Callable[[], Interface | None],
                         within: float) -> Interface | None:
-    """An interface that the kernel brings back, looked for during ``within`` seconds."""
+    """Wait up to ``within`` seconds for an interface that the kernel moves back to the host."""
     waited = 0.0
     while (found := find()) is None and waited < within:
         await asyncio.sleep(0.05)
@@ -340,10 +337,10 @@ def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:
 
 
 def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
-    """Give an interface of the host its name back.
+    """Give an interface of the host its name back.  Raises VimageError("not_renamed").
 
-    Two interfaces of the host may have the same name by now, and SIOCSIFNAME takes the
-    first: see which one it took, and put the other back.
+    Two interfaces of the host may have the same name by now, and SIOCSIFNAME renames the first
+    of them.  If that was the other one, it is renamed back.
     """
     try:
         kernel.if_rename(interface.name, name)
@@ -359,9 +356,9 @@ def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
 
 @dataclass(frozen=True)
 class AddressesStep(Step):
-    """Addresses and default routes that the host sets inside; lo0 comes up too.
+    """Addresses and default routes that the host sets in the jail; lo0 is set up, too.
 
-    They go with the VNET.
+    They go away with the VNET.
     """
 
     kind: ClassVar[str] = "addresses"
@@ -382,44 +379,36 @@ class AddressesStep(Step):
     async def do(self, context: StepContext) -> None:
         if not context.recorded:
             context.record_ahead()
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             vnet.add_address("lo0", "127.0.0.1/8")
             vnet.set_up("lo0")
             self._add(vnet, self.addresses)
             for router in self.routers:
                 _set(f"default route {router}", self._route, vnet, router)
-        finally:
-            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         context.record_ahead()
         return True
 
     async def amend(self, context: StepContext, before: Self) -> None:
-        """Addresses of ``before`` that are not wanted any more go; all that are wanted are
-        set, since an interface may be a new one.  The routes stay."""
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        """Remove the addresses that only ``before`` has, and set all of this step, since an
+        interface may be a new one.  Routes are not removed."""
+        async with context.vnet() as vnet:
             for pair in before.addresses:
                 if pair not in self.addresses:
                     self._remove(vnet, *pair.split())
             self._add(vnet, self.addresses)
             for router in self.routers:
                 _set(f"default route {router}", self._route, vnet, router)
-        finally:
-            vnet.close()
 
     async def undo(self, context: StepContext) -> None:
-        """Of a vimage that runs on.  Else they have gone with the VNET."""
+        """Remove the addresses from a vimage that keeps running.  Without a jail they have gone
+        with its VNET."""
         if not jail_lives(context):
             return
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             for pair in self.addresses:
                 self._remove(vnet, *pair.split())
-        finally:
-            vnet.close()
 
     @staticmethod
     def _route(vnet: Vnet, router: str) -> None:
@@ -438,7 +427,7 @@ class AddressesStep(Step):
         try:
             vnet.remove_address(name, address)
         except OSError as error:
-            if error.errno not in _ABSENT:  # it went with its interface, or by a hand inside
+            if error.errno not in _ABSENT:  # it has gone already
                 raise
 
 

@@ -12,10 +12,13 @@ from typing import ClassVar, Self
 
 from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
-from vimage.steps.context import FREED_WITHIN, Host, StepContext, jail_lives
+from vimage.steps.context import Host, StepContext
 from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
+
+#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
+FREED_WITHIN = 15.0
 
 #: Seconds that the processes of a jail may take to end after KILL.
 KILLED_WITHIN = 5.0
@@ -61,7 +64,7 @@ class JailStep(Step):
         return True
 
     async def undo(self, context: StepContext) -> None:
-        context.release()
+        context.release_vnet()
         jail = self._find(context)
         if jail is None:
             return
@@ -84,7 +87,7 @@ class JailStep(Step):
 
 
 async def freed(context: StepContext, jail: JailId) -> None:
-    """Wait until the kernel has freed the jail: only then are its interfaces and root free.
+    """Wait until the kernel has freed the jail, and with it its interfaces and root directory.
 
     Raises VimageError("jail_dying"), OSError.
     """
@@ -101,11 +104,23 @@ async def freed(context: StepContext, jail: JailId) -> None:
     raise VimageError("jail_dying", name=context.name, jid=jail, seconds=f"{FREED_WITHIN:g}")
 
 
+def jail_lives(context: StepContext) -> bool:
+    """Whether the jail of the vimage exists and is not dying.  The number alone does not tell:
+    it may have been given again.  Raises OSError when that cannot be known."""
+    if context.record.jid is None:
+        return False
+    try:
+        jail = context.kernel.jail_get(context.jail)
+    except FileNotFoundError:
+        return False
+    return not jail.dying and jail.name == context.name
+
+
 @dataclass(frozen=True)
 class JailProcessesStep(Step):
-    """Whatever will run in the jail.  At stop: TERM, then KILL, then its connections dropped.
+    """Ends the processes of the jail at stop: TERM, then KILL; then drops its TCP connections.
 
-    A TCP connection that its peer holds would keep the jail dying for ten minutes.
+    A TCP connection that its peer keeps open would keep the jail dying for ten minutes.
     """
 
     kind: ClassVar[str] = "occupants"
@@ -137,20 +152,21 @@ class JailProcessesStep(Step):
 
 
 async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
-    """TERM, then KILL; from then on the VNET is held: see ``EifaceStep.undo``.
+    """End the processes of a jail: TERM, after ``timeout`` seconds KILL.
 
-    Those that are left even then get KILL again when the jail is removed.  Raises OSError.
+    After that the VNET is held, see ``EifaceStep.undo``.  Processes that are left get KILL again
+    when the jail is removed.  Raises OSError.
     """
     hold = await _ended(context.host, jail, signal.SIGTERM, timeout) \
         or await _ended(context.host, jail, signal.SIGKILL, KILLED_WITHIN)
     if hold is None:
         context.host.log.warning("%s: processes of jail %d did not end", context.name, jail)
     else:
-        context.hold(hold)
+        context.hold_vnet(hold)
 
 
 async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
-    """The same for a jail of which only that is known, because the host goes down."""
+    """The same at shutdown, for a jail whose record this version cannot read."""
     hold = await _ended(host, jail, signal.SIGTERM, TERM_WITHIN) \
         or await _ended(host, jail, signal.SIGKILL, KILLED_WITHIN)
     if hold is None:
@@ -226,7 +242,7 @@ class LimitsStep(Step):
 
     @staticmethod
     def _set_cpus(context: StepContext, cpus: str) -> None:
-        """Of "" all that the host has."""
+        """Give the jail these CPUs; "" is all that the host has."""
         numbers = cpu_numbers(cpus) if cpus else frozenset(
             range(int(context.kernel.sysctl("hw.ncpu"))))
         context.kernel.jail_cpus(context.jail, numbers)

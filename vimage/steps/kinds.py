@@ -1,4 +1,4 @@
-"""The table of all kinds of steps."""
+"""The table of all kinds of steps, and the steps that the entries of the journal record."""
 
 from __future__ import annotations
 

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vimage.journal import JsonObject
-from vimage.kernel import Kernel
-from vimage.kernel import MountInfo
+from vimage.kernel import Kernel, MountInfo
 from vimage.messages import VimageError
-
 from vimage.steps.context import StepContext
 from vimage.steps.step import Rank, Step
 
@@ -34,7 +32,7 @@ _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLIN
 
 @dataclass(frozen=True)
 class MountStep(Step):
-    """One file system, mounted below the root of a vimage; shared by those who ask for it."""
+    """A file system mounted below the root of a vimage; vimages with the same root share it."""
 
     kind: ClassVar[str] = "mount"
     order: ClassVar[Rank] = Rank.MOUNT
@@ -57,6 +55,7 @@ class MountStep(Step):
 
     @property
     def key(self) -> str:
+        """The key under which vimages share the mount."""
         return "mount." + hashlib.sha256(self.directory.encode()).hexdigest()[:24]
 
     @property
@@ -87,25 +86,21 @@ class MountStep(Step):
                 context.write_shared(self.key, record)
 
     async def undo(self, context: StepContext) -> None:
-        async with context.host.references.lock(self.key):
-            if not context.drop(self.key):
+        async with context.end_use(self.key) as unused:
+            if not unused:
                 return
-            try:
-                record = context.shared(self.key)
-                if record is not None:
-                    fsid = record.get("fsid") or self._find(context, record["below"])
-                    if fsid:
-                        unmount(context, fsid, self.directory)
-                context.host.journal.remove_shared(self.key)
-            except BaseException:
-                context.host.references.add(self.key, context.name)  # the entry stays
-                raise
+            record = context.shared(self.key)
+            if record is not None:
+                fsid = record.get("fsid") or self._find(context, record["below"])
+                if fsid:
+                    unmount(context, fsid, self.directory)
+            context.host.journal.remove_shared(self.key)
 
     def _what(self) -> str:
         return f"{self.fstype} {self.source} {sorted(self.options.items())}"
 
     def _same(self, shared: JsonObject) -> None:
-        """Two vimages must mean the same mount."""
+        """Raise VimageError("mount_differs") if another vimage has mounted something else."""
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
 
@@ -119,7 +114,8 @@ class MountStep(Step):
             os.close(above)
 
     def _find(self, context: StepContext, below: str) -> str | None:
-        """The mount of which only the intent is known: what lies on top of ``below``."""
+        """The file system id of a mount of which only the intent was recorded: what is mounted on
+        top of ``below``; None when nothing is."""
         try:
             directory = context.kernel.open_directory(self.root, self.path)
         except OSError as error:
@@ -159,7 +155,7 @@ class MountStep(Step):
                               why=error.strerror) from error
 
     async def _mount_by_program(self, context: StepContext, directory: int) -> str:
-        """Types that need mount_TYPE(8); then see that it went where it was meant to."""
+        """Mount a type that needs mount_TYPE(8), and check that it arrived on ``directory``."""
         options = ",".join(k if v is None else f"{k}={v}" for k, v in self.options.items())
         await context.run_on_host(
             ("/sbin/mount", "-t", self.fstype, *(("-o", options) if options else ()),
@@ -173,14 +169,17 @@ class MountStep(Step):
 
 
 def unmount(context: StepContext, fsid: str, directory: str) -> None:
-    """Unmount by id; by force when something still holds it.  Gone already is no error."""
+    """Unmount a file system, by force if it is busy.  One that has gone is not an error.
+
+    Raises VimageError("unmount_failed").
+    """
     try:
         context.kernel.unmount(fsid)
     except FileNotFoundError:
         return
     except OSError as error:
         context.host.log.warning("%s: %s: %s, unmounted by force",
-                               context.name, directory, error.strerror)
+                                 context.name, directory, error.strerror)
         try:
             context.kernel.unmount(fsid, force=True)
         except OSError as again:

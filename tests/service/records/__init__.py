@@ -53,7 +53,7 @@ STATE = "var/run/vimage"
 
 
 def restore(directory: Path, name: str) -> dict[str, str]:
-    """Put the host of a file into a directory that a Stage has made; returns its variables."""
+    """Put the host of a file into a directory that a Machine has made; returns its variables."""
     host = json.loads((HERE / name).read_text())
     (directory / "state").write_text("".join(json.dumps(line) + "\n" for line in host["kernel"]))
     for path, text in host["files"].items():
@@ -73,7 +73,8 @@ def save(directory: Path, name: str) -> None:
     import logging
 
     from vimage.configuration.load import loaded_from
-    from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+    from vimage.kernel import simulated
+    from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
     from vimage.kernel.simulated.virtual_time import run
     from vimage.service import daemon, wire
     from vimage.service.reading import Reader
@@ -84,8 +85,9 @@ def save(directory: Path, name: str) -> None:
     for path in ("bin/sh", "bin/sleep", "usr/sbin/service"):
         Path(kernel.path(f"{ROOT}/{path}")).touch(mode=0o755)
     kernel.kld_load("ng_ether")
-    Hand(kernel).set_sysctl("kern.racct.enable", 1)
-    Hand(kernel).set_sysctl("hw.ncpu", 4)
+    control: Any = vars(simulated).get("HostControl") or vars(simulated)["Hand"]  # until level 1
+    control(kernel).set_sysctl("kern.racct.enable", 1)
+    control(kernel).set_sysctl("hw.ncpu", 4)
 
     make: Any = vars(daemon).get("Daemon") or vars(daemon)["Service"]
     request: Any = wire.request

@@ -6,7 +6,7 @@ directory of the host, PARENT and OTHER for two interfaces of it.
 
 from __future__ import annotations
 
-KINDS: dict[str, str] = {
+CONFIGURATIONS: dict[str, str] = {
     "bridge": """
         vimage_list="a"
         vimage_a_rootdir="ROOT"
@@ -109,7 +109,7 @@ KINDS: dict[str, str] = {
 def variables(kind: str, *, root: str, parent: str, other: str) -> dict[str, str]:
     """The variables of a kind, as a shell would read them."""
     found = {}
-    for line in KINDS[kind].split("\n"):
+    for line in CONFIGURATIONS[kind].split("\n"):
         name, equals, value = line.strip().partition("=")
         if equals:
             value = value.strip('"')
