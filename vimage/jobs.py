@@ -224,9 +224,17 @@ class Jobs:
                 why=f"internal error: {error!r}"),))
         finally:
             self._end(job)
-            if job.result is not None:
-                for report in job.reports:
-                    report(job.result)
+            self._report(job)
+
+    def _report(self, job: Job) -> None:
+        """One that fails keeps no other from being told."""
+        if job.result is None:
+            return
+        for report in job.reports:
+            try:
+                report(job.result)
+            except Exception:
+                self._log.exception("%s %s", job.verb.value, job.name)
 
     def _end(self, job: Job) -> None:
         queue = self._queues[job.name]

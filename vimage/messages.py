@@ -182,7 +182,7 @@ MESSAGES: dict[str, Message] = {
         "It could not be loaded. A securelevel above 0 forbids it: load it from loader.conf."),
     # -- a vimage on this host -----------------------------------------------------------
     "root_missing": Message(
-        'vimage_{name}_rootdir="{value}": {why}; allowed: an existing directory',
+        '{variable}="{value}": {why}; allowed: an existing directory',
         "The root directory does not exist, or is not a directory."),
     "parent_missing": Message(
         "{variable}: no interface {parent} on this host (known: {have})",

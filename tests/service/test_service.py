@@ -442,3 +442,21 @@ def test_a_restart_overtakes_a_start(host: Host) -> None:
             assert (restart.status, restart.out) == (0, "a not running\na ready\n")
 
     host.play(play)
+
+
+def test_a_root_that_is_not_there(host: Host) -> None:
+    """What is known to fail is said with the names of variable and directory, whatever asks."""
+    why = ('vimage: vimage_{}_rootdir="/usr/jail/r": No such file or directory; allowed: an '
+           "existing directory\n")
+
+    async def play() -> None:
+        async with host.serving():
+            shutil.rmtree(host.stage.kernel.path("/usr/jail/r"))
+            for verb in ("start", "restart"):
+                reply = await ask(host.stage, verb)
+                assert (reply.status, reply.out) == (1, "a skipped\nb skipped\n")
+                assert reply.err == why.format("a") + why.format("b")
+                reply = await ask(host.stage, verb, "a")
+                assert (reply.status, reply.out, reply.err) == (2, "", why.format("a"))
+
+    host.play(play)
