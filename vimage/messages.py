@@ -44,6 +44,10 @@ MESSAGES: dict[str, Message] = {
         '{variable}="{value}": {reason}; allowed: {allowed}',
         "The variable cannot have this value. Nothing is changed for the vimage until it is "
         "corrected."),
+    "value_doubtful": Message(
+        '{variable}="{value}": {reason}',
+        "The variable can have this value, but it will not do on this host what it says. The "
+        "vimage is started nevertheless."),
     "value_required": Message(
         "{variable} is not set; allowed: {allowed}",
         "A vimage needs this variable."),

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vimage.configuration.values import (
     ADDRESSES,
@@ -42,6 +42,9 @@ from vimage.configuration.values import (
     parameters,
 )
 from vimage.model import HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vimage
+
+if TYPE_CHECKING:
+    from vimage.kernel import Kernel
 
 
 class Scope(Enum):
@@ -119,6 +122,12 @@ class Variable:
     field: str  # of the model, that holds the value
     apply: Apply = Apply.RESTART
     key: str = ""  # within a field that is a table
+    #: Why the variable cannot have this value, given the values of the parts above the row (of
+    #: the same vimage, or of the same link); "" if it can.
+    conflict: Callable[[Any, Mapping[str, Any]], str] | None = None
+    #: What is doubtful about the value on this host, given its `Vimage` or `Link`: a warning of
+    #: check; "" if nothing is.
+    doubt: Callable[[Kernel, Any], str] | None = None
 
     @property
     def form(self) -> str:
