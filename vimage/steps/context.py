@@ -253,14 +253,15 @@ class StepContext:
             raise VimageError("consolelog_unwritable", path=path, why=error.strerror) from error
 
 
-def open_console(kernel: Kernel, configuration: Mapping[str, Any]) -> int:
-    """A descriptor that appends to the console log of a vimage.
+def open_console(kernel: Kernel, configuration: Mapping[str, Any], *,
+                 reading: bool = False) -> int:
+    """A descriptor that appends to the console log of a vimage, or reads it.
 
     A symbolic link in its place is refused, and none is followed on the way to a log below
     the root of the vimage.  Raises OSError.
     """
-    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-             | os.O_NONBLOCK)
+    flags = os.O_RDONLY if reading else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     path, root = configuration["consolelog"], configuration.get("rootdir", "/")
     if root == "/" or not path.startswith(root + "/"):
         return os.open(kernel.path(path), flags, 0o600)
