@@ -150,6 +150,12 @@ MESSAGES: dict[str, Message] = {
     # -- commands ------------------------------------------------------------------------
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
+    "log_missing": Message(
+        "{name}: no console log {path} yet",
+        "Nothing has been run in the vimage, or its console log has been removed."),
+    "log_unreadable": Message(
+        "{name}: console log {path}: {why}",
+        "Something else is where the console log should be, or it cannot be read."),
     "no_yaml": Message(
         "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),
