@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vimage.configuration import names
+from vimage.configuration import variables as table
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
@@ -105,6 +106,7 @@ def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
             *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
             *([] if running else _nodes(kernel, vimage)),
             *_mounts(kernel, vimage), *_boot(kernel, vimage), *_resource_rules(kernel, vimage),
+            *_doubts(kernel, vimage),
         ]
     except OSError as error:
         return [_look_failed(vimage, error)]
@@ -245,6 +247,18 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
 def _resource_rules(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.rctl and not _number(kernel, "kern.racct.enable"):
         yield _about(vimage, "rctl", "no_racct", value=" ".join(vimage.rctl))
+
+
+def _doubts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    """What the rows of the table of variables have to say of the values on this host."""
+    for row, part, owner in (
+            *((row, row.part, vimage) for row in table.VIMAGE.values()),
+            *((row, f"{row.part}{link.index}", link)
+              for row in table.LINK.values() for link in vimage.links)):
+        reason = row.doubt(kernel, owner) if row.doubt is not None else ""
+        if reason:
+            yield _about(vimage, part, "value_doubtful", warning=True,
+                         value=row.shown(row.value(owner)), reason=reason)
 
 
 def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:

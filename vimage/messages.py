@@ -44,6 +44,10 @@ MESSAGES: dict[str, Message] = {
         '{variable}="{value}": {reason}; allowed: {allowed}',
         "The variable cannot have this value. Nothing is changed for the vimage until it is "
         "corrected."),
+    "value_doubtful": Message(
+        '{variable}="{value}": {reason}',
+        "The variable can have this value, but it will not do on this host what it says. The "
+        "vimage is started nevertheless."),
     "value_required": Message(
         "{variable} is not set; allowed: {allowed}",
         "A vimage needs this variable."),
@@ -146,6 +150,12 @@ MESSAGES: dict[str, Message] = {
     # -- commands ------------------------------------------------------------------------
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
+    "log_missing": Message(
+        "{name}: no console log {path} yet",
+        "Nothing has been run in the vimage, or its console log has been removed."),
+    "log_unreadable": Message(
+        "{name}: console log {path}: {why}",
+        "Something else is where the console log should be, or it cannot be read."),
     "no_yaml": Message(
         "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),

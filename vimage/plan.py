@@ -105,7 +105,7 @@ def difference(old: Sequence[Step], new: Sequence[Step]) -> Difference:
             added.append(step)
         elif was == step and not again:
             continue
-        elif step.amendable:
+        elif step.can_amend(was):
             amended.append((was, step))
             continue
         else:

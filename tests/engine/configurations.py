@@ -32,6 +32,16 @@ CONFIGURATIONS: dict[str, str] = {
         vimage_a_addr0="192.0.2.2/24 2001:db8::2/64"
         vimage_a_defaultrouter="192.0.2.1"
         """,
+    "MTU": """
+        vimage_list="a"
+        vimage_a_rootdir="ROOT"
+        vimage_a_bridges="PARENT PARENT"
+        vimage_a_boot="none"
+        vimage_a_devfs_enable="NO"
+        vimage_a_mtu0="1280"
+        vimage_a_addr0="2001:db8::2/64"
+        vimage_a_mtu1="1400"
+        """,
     "whole interface": """
         vimage_list="a"
         vimage_a_rootdir="ROOT"

@@ -26,6 +26,24 @@ def inside(host: Host, name: str) -> list[str]:
     return sorted(n for n in host.machine.control.addresses_inside(host.jid(name)) if n != "lo0")
 
 
+# -- a reload that changes something in place ---------------------------------------------------
+
+
+def test_the_mtu_of_a_link_is_changed_in_place(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            node = host.machine.kernel.ng_node("ng0_b:")
+            host.set(b_mtu0="1400")
+            reply = await ask(host.machine, "reload")
+            assert (reply.status, reply.out, reply.err) == (0, "b: applied: links\n", "")
+            assert host.machine.kernel.ng_node("ng0_b:") == node
+            assert (await ask(host.machine, "stop")).status == 0
+            await host.until_it_ends()
+
+    host.play(play)
+
+
 # -- a reload that fails ----------------------------------------------------------------------
 
 

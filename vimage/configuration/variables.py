@@ -9,10 +9,11 @@ step that looks at it.
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vimage.configuration.values import (
     ADDRESSES,
@@ -41,7 +42,12 @@ from vimage.configuration.values import (
     member,
     parameters,
 )
-from vimage.model import HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vimage
+from vimage.model import (
+    EIFACE_MTU, HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vimage,
+)
+
+if TYPE_CHECKING:
+    from vimage.kernel import Kernel
 
 
 class Scope(Enum):
@@ -119,6 +125,12 @@ class Variable:
     field: str  # of the model, that holds the value
     apply: Apply = Apply.RESTART
     key: str = ""  # within a field that is a table
+    #: Why the variable cannot have this value, given the values of the parts above the row (of
+    #: the same vimage, or of the same link); "" if it can.
+    conflict: Callable[[Any, Mapping[str, Any]], str] | None = None
+    #: What is doubtful about the value on this host, given its `Vimage` or `Link`: a warning of
+    #: check; "" if nothing is.
+    doubt: Callable[[Kernel, Any], str] | None = None
 
     @property
     def form(self) -> str:
@@ -200,6 +212,33 @@ _FSTAB = Default(lambda known: _FSTAB_OF_OWN_ROOT.of(known) if _root_is_own(know
 _DEVFS = Default(lambda known: _root_is_own(known) and known["boot"] is not Boot.NONE,
                  "YES, but NO for the root / and for boot=none")
 
+# -- values beside others ----------------------------------------------------------------------
+
+#: The least MTU of a link that carries IPv6 (RFC 8200).
+IPV6_MTU = 1280
+
+
+def _too_small_for_ipv6(mtu: int, known: Mapping[str, Any]) -> str:
+    if mtu >= IPV6_MTU or not any(":" in address for address in known.get("addr", ())):
+        return ""
+    return f"IPv6 needs {IPV6_MTU} or more, and this link has an IPv6 address"
+
+
+def _above_parent(kernel: Kernel, link: Link) -> str:
+    """A host-only bridge that is not there is made with the MTU of an eiface."""
+    if link.mtu is None:
+        return ""
+    try:
+        parent = kernel.if_mtu(link.parent)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        if not link.host_only:
+            return ""
+        parent = EIFACE_MTU
+    return f"greater than the MTU of {link.parent}, {parent}" if link.mtu > parent else ""
+
+
 # -- the table -------------------------------------------------------------------------------
 
 _V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.HOOK, Scope.BRIDGE, Scope.GLOBAL
@@ -277,6 +316,10 @@ TABLE: tuple[Variable, ...] = (
     Variable("mac", _L, MAC, elsewhere("derived"), "MAC address of ngN_NAME", "mac", _LIVE),
     Variable("addr", _L, ADDRESSES, OF_FIELD,
              "addresses that the host sets on ngN_NAME inside the vimage", "addresses", _LIVE),
+    Variable("mtu", _L, integer(72, 9018), elsewhere("the MTU of that interface"),
+             "MTU of ngN_NAME, at least 1280 if addrN has an IPv6 address. If it is greater than "
+             "the MTU of the interface that ngN_NAME is bridged to, check prints a warning",
+             "mtu", _LIVE, conflict=_too_small_for_ipv6, doubt=_above_parent),
     Variable("defaultrouter", _V, ROUTER4, OF_FIELD,
              "IPv4 default route that the host sets inside", "defaultrouter", _RESTART),
     Variable("defaultrouter6", _V, ROUTER6, OF_FIELD,

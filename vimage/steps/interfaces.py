@@ -8,20 +8,17 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from vimage.journal import BEGUN, JsonObject
 from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
-from vimage.model import Link, MacFrom
+from vimage.model import EIFACE_MTU, Link, MacFrom
 from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
 from vimage.steps.context import StepContext
 from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
-
-#: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
-EIFACE_MTU = 1500
 
 #: Seconds that devd(8) may take to hear of an interface that came back.
 DEVD_WITHIN = 5.0
@@ -51,12 +48,13 @@ class EifaceStep(Step):
     host_only: bool
     mac: str | None  # None: the kernel's
     mac_of_parent: bool
+    mtu: int | None = None  # None: that of the parent
 
     @classmethod
     def of(cls, link: Link) -> Self:
         """The step of a link as configured."""
         return cls(link.name, link.parent, link.host_only, link.mac,
-                   link.mac_from is MacFrom.PARENT)
+                   link.mac_from is MacFrom.PARENT, link.mtu)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -73,7 +71,8 @@ class EifaceStep(Step):
     def describe(self) -> str:
         mac = f"the MAC of {self.parent}" if self.mac_of_parent else (
             f"MAC {self.mac}" if self.mac else "the kernel's MAC")
-        return f"eiface {self.name} on the bridge of {self.parent}, {mac}"
+        mtu = "" if self.mtu is None else f", MTU {self.mtu}"
+        return f"eiface {self.name} on the bridge of {self.parent}, {mac}{mtu}"
 
     def describe_undo(self) -> str:
         return f"shut down node {self.name}; its interface goes with it"
@@ -96,9 +95,28 @@ class EifaceStep(Step):
         mac = kernel.if_get(self.parent).mac if self.mac_of_parent else self.mac
         if mac:
             kernel.ng_eiface_set_mac(path, mac)
-        mtu = kernel.if_mtu(self.parent)
+        mtu = self._mtu(kernel)
         if mtu != EIFACE_MTU:
             kernel.if_set_mtu(self.name, mtu)
+
+    def _mtu(self, kernel: Kernel) -> int:
+        return kernel.if_mtu(self.parent) if self.mtu is None else self.mtu
+
+    def can_amend(self, before: Step) -> bool:
+        """A new MTU does not need a new interface."""
+        return isinstance(before, EifaceStep) and replace(before, mtu=self.mtu) == self
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Set the MTU, whatever name the jail's root has given the interface."""
+        vnet = await context.entering(context.kernel.vnet, context.jail)
+        try:
+            inside = _by_driver(await context.entering(vnet.interfaces),
+                                context.results["driver"])
+            if inside is None:
+                raise OSError(errno.ENXIO, f"{self.name} is not in the jail")
+            vnet.set_mtu(inside.name, self._mtu(context.kernel))
+        finally:
+            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         key = bridge_key(self.parent)

@@ -48,7 +48,7 @@ class Step:
     order: ClassVar[Rank] = Rank.NOTHING
     #: Whether ``undo`` runs commands of the user, which must not run twice.
     undo_runs_commands: ClassVar[bool] = False
-    #: Whether ``amend`` can change it in place.
+    #: Whether ``amend`` can change it in place, whatever differs.
     amendable: ClassVar[bool] = False
     #: Whether it can be done and undone while the vimage runs, by a reload.
     live: ClassVar[bool] = False
@@ -122,6 +122,10 @@ class Step:
 
         Raises VimageError or OSError; the entry then stays in the record.
         """
+
+    def can_amend(self, before: Step) -> bool:
+        """Whether ``amend`` can make it of ``before``, which has the same identity."""
+        return self.amendable
 
     async def amend(self, context: StepContext, before: Self) -> None:
         """Change what was done with the arguments of ``before`` to those of this step.
