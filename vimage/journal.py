@@ -234,6 +234,7 @@ class Journal:
                     os.makedirs(f"{self.directory}/{part}", mode=0o700, exist_ok=True)
                 os.chmod(self.directory, 0o700)
                 self._acquire()
+                self._remove_unfinished()
             except OSError as error:
                 raise VimageError("state_unwritable", path=self.directory,
                                   why=error.strerror) from error
@@ -257,6 +258,13 @@ class Journal:
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
                 raise VimageError("state_busy", path=self.directory) from error
             raise
+
+    def _remove_unfinished(self) -> None:
+        """What a process has left that was killed in the middle of a write."""
+        for part in UPGRADES:
+            for file in os.listdir(f"{self.directory}/{part}"):
+                if file.endswith(".new"):
+                    os.unlink(f"{self.directory}/{part}/{file}")
 
     def _names(self, part: str) -> Iterator[str]:
         try:

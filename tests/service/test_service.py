@@ -461,3 +461,19 @@ def test_a_root_that_is_not_there(host: Host) -> None:
                 assert (reply.status, reply.out, reply.err) == (2, "", why.format("a"))
 
     host.play(play)
+
+
+def test_a_stop_after_the_helper_has_died(host: Host) -> None:
+    """The command of a vimage is ended all the same, and nothing is left."""
+    host.set(a_command="/bin/sleep 100000", a_stop_timeout="5")
+
+    async def play() -> None:
+        before = host.machine.look()
+        async with host.serving() as service:
+            await ask(host.machine, "start", "a")
+            service.session.processes.helper_dies()
+            reply = await ask(host.machine, "stop", "a")
+            assert (reply.status, reply.out, reply.err) == (0, "a stopped\n", "")
+            assert difference(before, host.machine.look()) == []
+
+    host.play(play)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from vimage.journal import UNDOING
-from vimage.kernel import ProcessId
+from vimage.kernel import HelperGone, Process, ProcessId
 from vimage.messages import VimageError
 from vimage.processes import wait_or_end
 from vimage.steps.context import StepContext
@@ -226,11 +226,19 @@ class CommandStep(Step):
                 context.kernel.process_signal(known, number)
             except ProcessLookupError:
                 return
-            if process is not None:
-                if await wait_or_end(process, self.stop_timeout) is not None:
-                    return
-            else:
-                await _gone(context, known, self.stop_timeout)
+            if await self._ended(context, known, process):
+                return
+
+    async def _ended(self, context: StepContext, known: ProcessId,
+                     process: Process | None) -> bool:
+        """Whether the program has ended within stop_timeout.
+
+        When the helper that started it has died, only the list of processes tells.
+        """
+        if process is not None:
+            with contextlib.suppress(HelperGone):
+                return await wait_or_end(process, self.stop_timeout) is not None
+        return await _gone(context, known, self.stop_timeout)
 
 
 @dataclass(frozen=True)
@@ -263,20 +271,25 @@ class HealthyStep(Step):
                               why=why) from error
 
 
-async def _gone(context: StepContext, process: ProcessId, timeout: float) -> None:
-    """Wait for the end of a process that an earlier vimage process started."""
-    pause = 0.01
-    with contextlib.suppress(TimeoutError, ProcessLookupError):
-        async with asyncio.timeout(timeout):
-            while context.kernel.process(process.pid) == process:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.25)
+async def _gone(context: StepContext, process: ProcessId, timeout: float) -> bool:
+    """Wait for a process that our helper has not started.  False when it outlives ``timeout``."""
+    pause, waited = 0.01, 0.0
+    try:
+        while context.kernel.process(process.pid) == process:
+            if waited >= timeout:
+                return False
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, 0.25)
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _hook_environment(context: StepContext) -> dict[str, str]:
     """The variables that the commands of a hook find in their environment."""
     environment = {"VIMAGE_NAME": context.name, "JNAME": context.name,
-             "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
+                   "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
     if context.record.jid is not None:
         environment["JID"] = str(context.record.jid)
     return environment

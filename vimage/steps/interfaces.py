@@ -246,7 +246,9 @@ class WholeInterfaceStep(Step):
             if found.name != self.name:
                 _rename(kernel, found, self.name)
             self._restore(kernel, context.results)
-            if not untouched:
+            if not untouched and not context.results.get("configured"):
+                context.note(configured=True)  # begun: it runs once
+                context.save()
                 await context.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
                                           f"service netif start {self.name}", self.stop_timeout)
         finally:
