@@ -112,6 +112,7 @@ class Engine:
         #: The host goes down: what the reboot undoes by itself is left to it.
         self.going_down = False
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._interrupted: set[str] = set()
 
     @property
     def records(self) -> dict[str, Record]:
@@ -122,6 +123,12 @@ class Engine:
     async def start(self, vimage: Vimage, configuration: Configuration,
                     file: str = "") -> Result:
         """Start a vimage.  If that fails or is interrupted, undo what was done."""
+        try:
+            return await self._start(vimage, configuration, file)
+        finally:
+            self._interrupted.discard(vimage.name)
+
+    async def _start(self, vimage: Vimage, configuration: Configuration, file: str) -> Result:
         record = self.records.get(vimage.name)
         if record is not None:
             problems = await self._settle(record)
@@ -130,6 +137,8 @@ class Engine:
                               else Outcome.FAILED, tuple(problems))
             for problem in problems:
                 self.host.log.warning("%s", problem)
+        if vimage.name in self._interrupted:
+            return interrupted(vimage.name)
         record = Record(vimage.name, STARTING, configuration=vimage.to_dict(), file=file)
         task = asyncio.ensure_future(self._do_all(record, plan.start(vimage, configuration)))
         self._starting[vimage.name] = task
@@ -152,6 +161,7 @@ class Engine:
 
     def interrupt(self, name: str) -> None:
         """Cancel a start that is under way, so that it is undone."""
+        self._interrupted.add(name)
         if name in self._starting:
             self._starting[name].cancel()
 
@@ -300,9 +310,10 @@ class Engine:
 
     async def _undo_old(self, record: Record,
                         old: Sequence[tuple[Entry, Step]]) -> list[Problem]:
+        going = {step.makes for _, step in old if step.makes}
         for entry, step in plan.undo_order(old):
             for other, user in old:
-                if step.makes and step.makes in user.uses:
+                if step.makes in user.uses and going.issuperset(user.uses):
                     other.state = UNDONE  # what was done to an interface goes with it
             if entry.state != UNDONE and not step.undo_runs_commands:
                 entry.state = UNDOING  # those with commands record it themselves

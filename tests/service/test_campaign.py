@@ -128,7 +128,7 @@ class Campaign:
             self.machine.kernel.close()
             self.machine.kernel = SimulatedKernel(self.machine.directory)
             self.machine.control.kernel = self.machine.kernel
-            self.machine.control_socket.state = self.machine.kernel.state
+            self.machine.control.state = self.machine.kernel.state
 
 
 def test_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -471,7 +471,7 @@ def test_a_stop_after_the_helper_has_died(host: Host) -> None:
         before = host.machine.look()
         async with host.serving() as service:
             await ask(host.machine, "start", "a")
-            service.session.processes.helper_dies()
+            service.session.processes.helper_dies()  # type: ignore[attr-defined]
             reply = await ask(host.machine, "stop", "a")
             assert (reply.status, reply.out, reply.err) == (0, "a stopped\n", "")
             assert difference(before, host.machine.look()) == []

@@ -11,6 +11,7 @@ from vimage.messages import VimageError
 from vimage.service.watch import Lost
 from vimage.steps.commands import SHELL
 from vimage.steps.context import Host, StepContext
+from vimage.steps.jails import jail_lives
 
 #: The number of failures in a row that make a vimage unhealthy.
 IN_A_ROW = 3
@@ -57,6 +58,8 @@ class HealthChecks:
             await asyncio.sleep(record.configuration["health_interval"])
             if record.state != READY or self._host.journal.records.get(record.name) is not record:
                 return  # it belongs to another jail by now
+            if not self._jail_lives(record):
+                return
             why = await self._check(record)
             if why is None:
                 if failures >= IN_A_ROW:
@@ -66,6 +69,18 @@ class HealthChecks:
                 failures += 1
                 if failures == IN_A_ROW:
                     self._lost(record, f"unhealthy: {why}", broken=False)
+
+    def _jail_lives(self, record: Record) -> bool:
+        """Nothing is run in a jail that has only the number of the vimage's."""
+        context = StepContext(self._host, record, Entry("health", {}))
+        try:
+            if jail_lives(context):
+                return True
+        except OSError as error:
+            self._log.warning("%s: its jail cannot be looked at: %s", record.name, error.strerror)
+            return True
+        self._lost(record, f"jail {record.jid} has gone")
+        return False
 
     async def _check(self, record: Record) -> str | None:
         """Why it is not healthy; None when it is, "" when that cannot be known."""

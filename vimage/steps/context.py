@@ -175,9 +175,11 @@ class StepContext:
         made = any(entry.kind == "jail" for entry in self.record.entries)
         if made and self.name not in self.host.held_vnets:
             with contextlib.suppress(FileNotFoundError):
-                # Of a jail that was only begun the number is not known.
-                jail = self.record.jid or self.kernel.jail_get(self.name).jid
-                self.hold_vnet(await self.entering(self.kernel.vnet, jail))
+                # Of a jail that was only begun the number is not known; and that of one that
+                # has gone may have been given again.
+                jail = self.kernel.jail_get(self.record.jid or self.name)
+                if jail.name == self.name:
+                    self.hold_vnet(await self.entering(self.kernel.vnet, jail.jid))
         return self.name in self.host.held_vnets
 
     def release_vnet(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 import signal
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -79,7 +81,9 @@ class JailStep(Step):
             jail = context.kernel.jail_get(context.record.jid or self.name)
         except FileNotFoundError:
             return None
-        return jail if jail.name == self.name else None
+        same = jail.name == self.name and (
+            "jid" in context.results or os.path.realpath(jail.path) == os.path.realpath(self.path))
+        return jail if same else None
 
 
 async def freed(context: StepContext, jail: JailId) -> None:
@@ -101,8 +105,8 @@ async def freed(context: StepContext, jail: JailId) -> None:
 
 
 def jail_lives(context: StepContext) -> bool:
-    """Whether the jail of the vimage exists and is not dying.  Raises OSError when that cannot
-    be known."""
+    """Whether the jail of the vimage exists and is not dying.  The number alone does not tell:
+    it may have been given again.  Raises OSError when that cannot be known."""
     if context.record.jid is None:
         return False
     try:
@@ -140,10 +144,11 @@ class JailProcessesStep(Step):
     async def undo(self, context: StepContext) -> None:
         if context.record.jid is None:
             return
-        try:
-            await end_processes(context, context.jail, self.stop_timeout)
-        except FileNotFoundError:  # removed behind our back
-            await freed(context, context.jail)
+        if jail_lives(context):
+            with contextlib.suppress(FileNotFoundError):  # removed just now
+                await end_processes(context, context.jail, self.stop_timeout)
+                return
+        await freed(context, context.jail)  # removed behind our back
 
 
 async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
