@@ -231,8 +231,10 @@ class CommandStep(Step):
 
     async def _ended(self, context: StepContext, known: ProcessId,
                      process: Process | None) -> bool:
-        """Whether it has ended within its time; with the helper that started it gone, that is
-        seen by the process itself."""
+        """Whether the program has ended within stop_timeout.
+
+        When the helper that started it has died, only the list of processes tells.
+        """
         if process is not None:
             with contextlib.suppress(HelperGone):
                 return await wait_or_end(process, self.stop_timeout) is not None
@@ -270,7 +272,7 @@ class HealthyStep(Step):
 
 
 async def _gone(context: StepContext, process: ProcessId, timeout: float) -> bool:
-    """Wait for the end of a process that is not a child of this one's helper."""
+    """Wait for a process that our helper has not started.  False when it outlives ``timeout``."""
     pause, waited = 0.01, 0.0
     try:
         while context.kernel.process(process.pid) == process:
@@ -287,7 +289,7 @@ async def _gone(context: StepContext, process: ProcessId, timeout: float) -> boo
 def _hook_environment(context: StepContext) -> dict[str, str]:
     """The variables that the commands of a hook find in their environment."""
     environment = {"VIMAGE_NAME": context.name, "JNAME": context.name,
-             "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
+                   "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
     if context.record.jid is not None:
         environment["JID"] = str(context.record.jid)
     return environment
