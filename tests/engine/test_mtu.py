@@ -78,7 +78,7 @@ def test_plan_shows_it(machine: Machine) -> None:
 
 def test_a_change_keeps_interface_and_addresses(machine: Machine) -> None:
     machine.start()
-    before, addresses = inside(machine), machine.hand.addresses_inside(
+    before, addresses = inside(machine), machine.control.addresses_inside(
         machine.kernel.jail_get("a").jid)
     machine.variables |= {"vimage_a_mtu0": "1300"}
     del machine.variables["vimage_a_mtu1"]
@@ -87,13 +87,13 @@ def test_a_change_keeps_interface_and_addresses(machine: Machine) -> None:
     after = inside(machine)
     assert [after[name].index for name in after] == [before[name].index for name in before]
     assert after["ng0_a"].flags == before["ng0_a"].flags
-    assert machine.hand.addresses_inside(machine.kernel.jail_get("a").jid) == addresses
+    assert machine.control.addresses_inside(machine.kernel.jail_get("a").jid) == addresses
     assert machine.stop().status == 0
 
 
 def test_a_change_finds_an_interface_that_the_jail_has_renamed(machine: Machine) -> None:
     machine.start()
-    machine.hand.rename_inside(machine.kernel.jail_get("a").jid, "ng0_a", "uplink")
+    machine.control.rename_inside(machine.kernel.jail_get("a").jid, "ng0_a", "uplink")
     machine.variables["vimage_a_mtu0"] = "1300"
     assert reloaded(machine) == 0
     assert mtus(machine) == {"uplink": 1300, "ng1_a": 1400}
