@@ -171,6 +171,11 @@ class Jobs:
         queue = self._queues.get(name)
         return queue[-1] if queue else None
 
+    def start_of(self, name: str) -> Job | None:
+        """The start of a vimage that is under way or to come, and not interrupted."""
+        return next((job for job in self._queues.get(name, ())
+                     if job.action is Action.START and not job.interrupted), None)
+
     def starts(self) -> dict[str, tuple[str, ...]]:
         """The vimages that are to be started, or are being started: name to ``depend``."""
         return {job.name: job.depend for queue in self._queues.values() for job in queue

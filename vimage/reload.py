@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vimage import events, plan
 from vimage.configuration.changes import changes, merged
@@ -52,7 +52,11 @@ def vimage_of(configuration: dict[str, object]) -> Vimage | None:
 class Reload:
     """One reload.  The caller holds ``Session.admission``, and no job is under way."""
 
-    def __init__(self, session: Session, loaded: Loaded, sink: Sink, file: str = "") -> None:
+    def __init__(self, session: Session, loaded: Loaded, sink: Sink, file: str,
+                 forget: Callable[[Sequence[str]], None]) -> None:
+        """``forget`` hears of the vimages that have left the list: they are not to be started
+        again either."""
+        self.forget = forget
         self.session = session
         self.loaded = loaded
         self.sink = sink
@@ -72,11 +76,14 @@ class Reload:
         before = self.session.applied_list
         await self._change_all()
         listed = self.loaded.configuration.list
-        if before is not None:
+        if before is not None and not self.file:
+            self.forget([name for name in before if name not in listed])
             await self._stop([name for name in before if name not in listed])
             await self._start([name for name in listed if name not in before])
         # One that could not be started is new to the next reload, too.
         known = before if before is not None else listed
+        if self.file:
+            return self.status  # the list is that of rc.conf
         self.session.apply_list(name for name in listed
                                 if name in known or name in self.session.records)
         return self.status
@@ -152,10 +159,11 @@ class Reload:
         self.sink.send(events.result(result))
 
 
-async def reload(session: Session, loaded: Loaded, sink: Sink, file: str = "") -> int:
+async def reload(session: Session, loaded: Loaded, sink: Sink, file: str = "",
+                 forget: Callable[[Sequence[str]], None] = lambda names: None) -> int:
     """One reload from beginning to end; returns the exit status."""
     try:
-        return await Reload(session, loaded, sink, file).apply()
+        return await Reload(session, loaded, sink, file, forget).apply()
     except VimageError as error:
         sink.send(events.problem(error.problem))
         return FAILED

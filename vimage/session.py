@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from vimage import check
 from vimage.configuration.load import Loaded
 from vimage.engine import Engine, NoObserver, Observer, Outcome, Result, interrupted, reason
-from vimage.journal import DIRECTORY, READY, Journal, Newer, Record
+from vimage.journal import CHANGING, DIRECTORY, READY, Journal, Newer, Record
 from vimage.jobs import Action, Job, Jobs, Report, ended, silent
 from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
@@ -58,6 +58,7 @@ class Operation:
     jobs: list[Job] = field(default_factory=list)
     skipped: list[Result] = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
+    reported_late: list[Result] = field(default_factory=list)  # of jobs that have ended
     refused: bool = False  # nothing was started or touched
 
     @property
@@ -65,11 +66,21 @@ class Operation:
         """How many vimages it is about."""
         return len({job.name for job in self.jobs} | {each.name for each in self.skipped})
 
+    def take_part_in(self, job: Job) -> None:
+        """Make a job of another operation one of this one, too."""
+        if job in self.jobs:
+            return
+        self.jobs.append(job)
+        if not job.has_ended:
+            job.reports.append(self.report)
+        elif job.result is not None:
+            self.reported_late.append(job.result)
+
     async def answer(self) -> Answer:
         """Wait for its end."""
         if self.refused:
             return Answer(NOTHING_TOUCHED, tuple(self.skipped), self.problems)
-        for result in self.skipped:
+        for result in (*self.skipped, *self.reported_late):
             self.report(result)
         results = (*self.skipped, *await ended(self.jobs))
         failed = any(not result.ok for result in results) \
@@ -155,23 +166,42 @@ class Session:
 
     def depend(self, name: str) -> Sequence[str]:
         """What a vimage that runs, or is to be started, depends on."""
-        starting = self.jobs.starts().get(name)
+        starting = self.jobs.start_of(name)
         if starting is not None:
-            return starting
+            return starting.depend
         record = self.records.get(name)
         return () if record is None else record.configuration.get("depend", ())
 
     def with_dependents(self, names: Iterable[str]) -> list[str]:
-        """Names and, before each, the vimages that depend on it and run or are to be started."""
-        users: defaultdict[str, list[str]] = defaultdict(list)
-        starting = self.jobs.starts()
-        for name in dict.fromkeys([*self.records, *starting]):
-            depend = starting.get(name)
-            if depend is None:
-                depend = self.records[name].configuration.get("depend", ())
-            for other in depend:
-                users[other].append(name)
+        """The given vimages and, before each, those that depend on it and run or are to be
+        started."""
+        users = self._users()
         return closure(names, lambda name: users.get(name, ()))
+
+    def _users(self) -> Mapping[str, Sequence[str]]:
+        """For each vimage those that depend on it and run or are to be started."""
+        users: defaultdict[str, list[str]] = defaultdict(list)
+        for name in dict.fromkeys([*self.records, *self.jobs.starts()]):
+            for other in self.depend(name):
+                users[other].append(name)
+        return users
+
+    def _will_run(self, name: str) -> bool:
+        """Whether something of it exists once all jobs accepted so far have ended."""
+        return self._after_jobs(name, name in self.records or name in self.newer)
+
+    def _will_be_ready(self, name: str) -> bool:
+        """Whether it is ready once all jobs accepted so far have ended, if all goes well."""
+        record = self.records.get(name)
+        return self._after_jobs(name, record is not None and record.state in (READY, CHANGING))
+
+    def _after_jobs(self, name: str, now: bool) -> bool:
+        for job in reversed(self.jobs.waiting(name)):
+            if job.action is Action.STOP:
+                return False
+            if job.action is Action.START and not job.interrupted:
+                return True
+        return now
 
     # -- settle -------------------------------------------------------------------------------
 
@@ -237,7 +267,8 @@ class Session:
 
     def _start_jobs(self, loaded: Loaded, names: Sequence[str], report: Report, file: str, *,
                     checked: Container[str] = (), taken: Container[str] = (),
-                    stops: Mapping[str, Job] | None = None) -> list[Job]:
+                    stops: Mapping[str, Job] | None = None,
+                    joined: Mapping[str, Job] | None = None) -> list[Job]:
         configuration, jobs = loaded.configuration, dict[str, Job]()
 
         async def act(job: Job) -> Result | None:
@@ -251,7 +282,8 @@ class Session:
             job = jobs[name] = Job(name, Action.START, act, report)
             vimage = configuration.vimages[name]
             job.depend = vimage.depend
-            job.needs = [jobs[other] for other in vimage.depend if other in jobs]
+            before = {**(joined or {}), **jobs}
+            job.needs = [before[other] for other in vimage.depend if other in before]
             job.stop_before = (stops or {}).get(name)
             self._starts[job] = Start(vimage, configuration, file, name in checked)
         return list(jobs.values())
@@ -314,10 +346,12 @@ class Session:
             return await self.engine.stop(job.name)
 
         jobs = {name: Job(name, Action.STOP, act, report) for name in names}
+        users = self._users()
         for name, job in jobs.items():
-            for other in self.depend(name):
-                if other in jobs:
-                    jobs[other].needs.append(job)
+            for user in users.get(name, ()):
+                before = jobs.get(user) or self.jobs.last(user)
+                if before is not None:
+                    job.needs.append(before)
         return list(jobs.values())
 
     def _known(self, loaded: Loaded | None) -> Collection[str] | None:
@@ -357,7 +391,7 @@ class Session:
         general = [problem for problem in loaded.errors if not problem.vimage]
         wanted, bad = self._sort(loaded, names or loaded.configuration.list)
         asked = [name for name in wanted if not names or name in names]
-        running = [name for name in self.with_dependents(asked) if self._runs(name)]
+        running = [name for name in self.with_dependents(asked) if self._will_run(name)]
         vimages = loaded.configuration.vimages
         for name in running:
             if name not in vimages:
@@ -380,31 +414,44 @@ class Session:
 
     def _restart_jobs(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
                       file: str) -> None:
-        joined: dict[str, Job] = {}
-        for name in asked:
-            last = self.jobs.last(name)
-            if last is not None and last.restart_in_stop and not last.interrupted:
-                joined[name] = last
-                assert last.stop_before is not None
-                last.reports.append(operation.report)
-                last.stop_before.reports.append(operation.report)
-                self._starts[last] = Start(loaded.configuration.vimages[name],
-                                           loaded.configuration, file, checked=False)
-                operation.jobs += [last.stop_before, last]
+        joined = self._join(operation, loaded, asked, file)
         fresh = [name for name in asked if name not in joined]
-        stopping = [name for name in self.with_dependents(fresh)
-                    if name not in joined and (self._runs(name) or name in fresh)]
+        stopping = [name for name in self.with_dependents(fresh) if name not in joined
+                    and (name in fresh or self._will_run(name))]
+        running = [name for name in stopping if self._will_run(name)]
+        needed = closure(stopping, lambda name: loaded.configuration.vimages[name].depend)
+        starting = [name for name in needed if name in stopping
+                    or name not in joined and not self._will_be_ready(name)]
         self.jobs.interrupt_starts(stopping, of_restarts=False)
-        stops = {job.name: job for job in self._stop_jobs(
-            [name for name in stopping if self._runs(name)], operation.report)}
-        again = closure([*fresh, *stopping],
-                        lambda name: loaded.configuration.vimages[name].depend)
-        starting = [name for name in again if name not in joined
-                    and (name in stopping or not self._runs(name))]
-        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops)
+        stops = {job.name: job for job in self._stop_jobs(running, operation.report)}
+        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops,
+                                  joined=joined)
         new = [*stops.values(), *starts]
         self.jobs.add(new)
         operation.jobs += new
+
+    def _join(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
+              file: str) -> dict[str, Job]:
+        """Take part in restarts that have not ended their stop, with those of their dependents;
+        returns the starts that are joined.  A dependency comes before what depends on it."""
+        vimages, joined = loaded.configuration.vimages, dict[str, Job]()
+        for name in asked:
+            last, depend = self.jobs.last(name), vimages[name].depend
+            if last is None or not last.restart_in_stop or last.interrupted \
+                    or set(last.depend) != set(depend):
+                continue
+            needed = closure(depend, lambda other: vimages[other].depend)
+            if any(other in asked and other not in joined for other in needed):
+                continue  # it has to start after what is stopped anew
+            joined[name] = last
+            self._starts[last] = Start(vimages[name], loaded.configuration, file, checked=False)
+            for user in self.with_dependents([name]):
+                start = self.jobs.last(user)
+                if start is last or start is not None and last in start.needs:
+                    for job in (start.stop_before, start):
+                        if job is not None:
+                            operation.take_part_in(job)
+        return joined
 
     def _not_restarted(self, loaded: Loaded, asked: Sequence[str],
                        bad: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
@@ -422,16 +469,12 @@ class Session:
                         kept[name] = [Problem.of("depend_failed", vimage=name, name=name,
                                                  other=other)]
                 users = [user for user in self.with_dependents([name])
-                         if user != name and user in kept and self._runs(user)]
+                         if user != name and user in kept and self._will_run(user)]
                 if users:
                     kept[name] = [Problem.of("restart_stops", vimage=name, name=name,
                                              other=users[0])]
                 changed = changed or name in kept
         return kept
-
-    def _runs(self, name: str) -> bool:
-        """Whether something of a vimage exists, or it is to be started."""
-        return name in self.records or name in self.jobs.starts() or name in self.newer
 
     # -- shutdown -----------------------------------------------------------------------------
 

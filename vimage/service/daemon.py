@@ -75,6 +75,7 @@ class Daemon:
         self._background: set[asyncio.Task[Any]] = set()
         self._starts = 0  # starts and restarts that were accepted and have not ended
         self._ending = False  # the service ends: requests are left to the next one
+        self._terminating = False  # by SIGTERM
         self._stopping = False  # starts and restarts are refused
         self._numbers = itertools.count(1)
         self.ended = asyncio.Event()
@@ -100,6 +101,7 @@ class Daemon:
             await self.restarts.close()
             await self.session.jobs.cancel()
             await self.server.close(None if self.reexec else PATIENCE)
+            await self.session.jobs.cancel()  # of requests that were being accepted
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
@@ -172,6 +174,8 @@ class Daemon:
         """SIGTERM: end; the vimages keep running.  Also sent by daemon(8) after ``_finish``."""
         if not self._ending:
             self._stopping = True
+        if not self._terminating:
+            self._terminating = True
             self._in_background(self._terminated())
 
     async def _terminated(self) -> None:
@@ -238,7 +242,7 @@ class Daemon:
         if self._stopping and request.verb in ("start", "restart"):
             sink.send(events.problem(Problem.of("service_stopping")))
             return FAILED
-        if self._ending:
+        if self._ending and "shutdown" not in request.options:
             await self._leave_to_next_service(request)
         starts = request.verb in ("start", "restart")
         self._starts += starts
@@ -246,7 +250,7 @@ class Daemon:
             return await verbs[request.verb](request, sink)
         except VimageError as error:
             sink.send(events.problem(error.problem))
-            return NOTHING_TOUCHED
+            return FAILED if error.problem.key == "service_stopping" else NOTHING_TOUCHED
         finally:
             self._starts -= starts
 
@@ -273,12 +277,19 @@ class Daemon:
         self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 
+    def _check_open(self) -> None:
+        """Raise VimageError("service_stopping") where nothing is started any more: that may have
+        become so while the configuration was read."""
+        if self._stopping or self.ended.is_set():
+            raise VimageError("service_stopping")
+
     async def _start(self, request: Request, sink: Sink) -> int:
         async with self.session.admission:
             loaded = await self._load(request.file)
+            self._check_open()
             operation = self.session.accept_start(loaded, request.names, self._report_to(sink),
                                                   request.file or "")
-            if not request.names and not operation.refused:
+            if not request.names and not request.file and not operation.refused:
                 self.session.apply_list(loaded.configuration.list)
             self._accepted("start", operation, sink)
         return await self._answer(operation, sink)
@@ -286,6 +297,7 @@ class Daemon:
     async def _restart(self, request: Request, sink: Sink) -> int:
         async with self.session.admission:
             loaded = await self._load(request.file)
+            self._check_open()
             operation = self.session.accept_restart(loaded, request.names,
                                                     self._report_to(sink), request.file or "")
             self._accepted("restart", operation, sink)
@@ -297,11 +309,13 @@ class Daemon:
         if "shutdown" in request.options:
             return await self._shut_down(request, sink)
         async with self.session.admission:
-            operation = self.session.accept_stop(self.reader.loaded, request.names,
+            operation = self.session.accept_stop(await self.reader.current(), request.names,
                                                  self._report_to(sink))
+            stopped = [job.name for job in operation.jobs]
             if not request.names and not operation.refused:
-                self._cancel_restarts(self.restarts.waiting())
+                stopped += self.restarts.waiting()
                 self.session.forget_list()
+            self._cancel_restarts(self.restarts.depending_on(stopped))
             self._accepted("stop", operation, sink)
         result = await self._answer(operation, sink)
         if not request.names and not operation.refused and not self._starts \
@@ -325,7 +339,9 @@ class Daemon:
         async with self.session.admission:
             loaded = await self._load(request.file)
             await self.session.jobs.idle()
-            return await reload(self.session, loaded, sink, request.file or "")
+            self._check_open()
+            return await reload(self.session, loaded, sink, request.file or "",
+                                self._cancel_restarts)
 
     async def _reexec(self, request: Request, sink: Sink) -> int:
         sink.send(events.say("the installed version takes over"))

@@ -39,8 +39,9 @@ class Reader:
         async with self._lock:
             loaded = loaded_from(self._kernel, yamlfiles.add(
                 {} if yamlfiles.alone(file) else await self._variables(file),
-                yamlfiles.files(file)), self.loaded)
-        self.loaded, self._signature = loaded, signature
+                yamlfiles.files(file)), self.loaded)  # unchanged, it is the same object
+        if file == self._file:
+            self.loaded, self._signature = loaded, signature
         return loaded
 
     async def current(self) -> Loaded | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
@@ -32,6 +33,7 @@ class Restarts:
         self._log = log
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._backoff: dict[str, Backoff] = {}
+        self._depend: dict[str, tuple[str, ...]] = {}  # of those that wait
         self._missed: dict[str, tuple[Record, str, bool]] = {}
         #: What status says of a vimage besides its state.
         self.notes: dict[str, str] = {}
@@ -45,11 +47,14 @@ class Restarts:
         if vimage_NAME_restart says so, and else only noted.
         """
         name = record.name
-        if self._session.jobs.busy(name):
-            return  # a job of it is under way; if it is ready after that, it is looked at again
         if name in self._tasks:  # it was started again just now
             self._missed[name] = record, what, broken
             return
+        if self._session.jobs.busy(name):  # what is being done to it comes first
+            self._missed[name] = record, what, broken
+            self._begin(name, self._jobs_of(name))
+            return
+        self._depend[name] = tuple(record.configuration.get("depend", ()))
         again = record.configuration.get("restart") == "on-failure"
         if not broken and not again:
             if self.notes.get(name) != what:
@@ -73,6 +78,7 @@ class Restarts:
         name = vimage.name
         if vimage.restart != "on-failure" or name in self._tasks:
             return
+        self._depend[name] = vimage.depend
         delay = self._after_failure(name, file)
         if delay is None:
             self.notes[name] = _TOO_MANY
@@ -92,6 +98,7 @@ class Restarts:
                 self._forget(name)
                 continue
             file = str(known.get("file", ""))
+            self._depend[name] = tuple(known.get("depend", ()))
             delay = self._after_failure(name, file)
             if delay is not None:
                 self._log.info("%s: restarted in %g s, as an earlier service was to", name, delay)
@@ -102,8 +109,20 @@ class Restarts:
         task = self._tasks.pop(name, None)
         if task is not None:
             task.cancel()
+        self._backoff.pop(name, None)
         self._forget(name)
         self.notes.pop(name, None)
+
+    def depending_on(self, names: Iterable[str]) -> list[str]:
+        """These vimages, and those that wait for a restart and depend on one of them."""
+        found = dict.fromkeys(names)
+        added = True
+        while added:
+            more = [name for name in self._tasks if name not in found
+                    and not found.keys().isdisjoint(self._depend.get(name, ()))]
+            found.update(dict.fromkeys(more))
+            added = bool(more)
+        return list(found)
 
     def waiting(self) -> list[str]:
         """The vimages that are being cleaned up or wait to be started again."""
@@ -131,7 +150,9 @@ class Restarts:
             self._forget(name)
             return None
         try:
-            self._session.journal.remember(key, {"failures": backoff.failures, "file": file})
+            self._session.journal.remember(key, {
+                "failures": backoff.failures, "file": file,
+                "depend": list(self._depend.get(name, ()))})
         except VimageError as error:  # a full disk must not keep it from being cleaned up
             self._log.error("%s", error)
         return delay
@@ -158,14 +179,22 @@ class Restarts:
     def _begin_task(self, name: str, file: str, stop: Job | None, delay: float | None,
                at_last: str) -> None:
         """Begin the task of a vimage.  ``at_last`` is what status shows when it gives up."""
-        task = asyncio.create_task(self._restart(name, file, stop, delay, at_last),
-                                   name=f"restart {name}")
+        self._begin(name, self._restart(name, file, stop, delay, at_last))
+
+    def _begin(self, name: str, what: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(what, name=f"restart {name}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._ended(name, done))
+
+    async def _jobs_of(self, name: str) -> None:
+        """Wait until nothing more is to be done to a vimage."""
+        while (job := self._session.jobs.last(name)) is not None:
+            await ended([job])
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(name) is task:
             del self._tasks[name]
+            self._depend.pop(name, None)
         if not task.cancelled() and task.exception() is not None:
             self._log.error("%s: its restart: internal error", name, exc_info=task.exception())
         record, what, broken = self._missed.pop(name, (None, "", False))
