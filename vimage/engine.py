@@ -38,6 +38,9 @@ from vimage.steps.step import Rank, Step
 
 T = TypeVar("T")
 
+#: The ranks of steps that a jail can keep from being undone as long as it is there.
+_KEPT_BY_JAIL = frozenset({Rank.PROCESSES, Rank.EIFACE, Rank.VNETS})
+
 #: The ranks of steps that a reboot undoes by itself.
 _LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
 
@@ -113,6 +116,7 @@ class Engine:
         self.going_down = False
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._interrupted: set[str] = set()
+        self._changing: dict[str, asyncio.Task[list[Problem]]] = {}
 
     @property
     def records(self) -> dict[str, Record]:
@@ -131,7 +135,10 @@ class Engine:
     async def _start(self, vimage: Vimage, configuration: Configuration, file: str) -> Result:
         record = self.records.get(vimage.name)
         if record is not None:
+            was = record.state
             problems = await self._settle(record)
+            if record.state == READY and was != READY:
+                self.observer.ready(record)
             if record.name in self.records:
                 return Result(vimage.name, Outcome.ALREADY_READY if record.state == READY
                               else Outcome.FAILED, tuple(problems))
@@ -164,6 +171,13 @@ class Engine:
         self._interrupted.add(name)
         if name in self._starting:
             self._starting[name].cancel()
+
+    def go_down(self) -> None:
+        """The host goes down: leave to the reboot what it undoes by itself, and cut short the
+        changes that are under way."""
+        self.going_down = True
+        for task in self._changing.values():
+            task.cancel()
 
     # -- stop ----------------------------------------------------------------------------------
 
@@ -203,14 +217,15 @@ class Engine:
         record.state = STOPPING
         if record.name in self.records:
             self._save(record)
-        problems: list[Problem] = []
         try:
-            for entry, step in plan.stop(record):
-                problems += await self._undo_entry(record, entry, step)
-                if entry.state == UNDONE:
-                    record.entries.remove(entry)
-                if step.undo_runs_commands:
-                    self._save(record)
+            problems, left = await self._undo_by_rank(record)
+            if record.jid is None and any(step.rank in _KEPT_BY_JAIL
+                                          for _, step in steps_of(record)):
+                for problem in left:
+                    self.host.log.warning("%s; tried again without the jail", problem)
+                again, left = await self._undo_by_rank(record)
+                problems += again
+            problems += left
         finally:
             self.host.release_vnet(record.name)
         if record.entries:
@@ -218,6 +233,21 @@ class Engine:
         else:
             self._forget(record)
         return problems
+
+    async def _undo_by_rank(self, record: Record) -> tuple[list[Problem], list[Problem]]:
+        """The problems of entries that are undone all the same, and of those that are left."""
+        problems: list[Problem] = []
+        left: list[Problem] = []
+        for entry, step in plan.stop(record):
+            found = await self._undo_entry(record, entry, step)
+            if entry.state == UNDONE:
+                record.entries.remove(entry)
+                problems += found
+            else:
+                left += found
+            if step.undo_runs_commands:
+                self._save(record)
+        return problems, left
 
     async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
         """Undo one entry; afterwards its state is UNDONE if it was.
@@ -260,7 +290,9 @@ class Engine:
         try:
             if difference:
                 record.state, record.target, record.note = CHANGING, vimage.to_dict(), ""
-                problems = await self._change(record, difference)
+                task = asyncio.ensure_future(self._change(record, difference))
+                self._changing[name] = task
+                problems = await task
                 if problems:
                     record.note = f"reload failed: {problems[0]}"
                     return Result(name, Outcome.FAILED,
@@ -275,12 +307,14 @@ class Engine:
             record.note = f"reload failed: {error}"
             return Result(name, Outcome.FAILED, (error.problem,))
         except asyncio.CancelledError:
+            if self.going_down and not _cancelling():  # a stop comes next
+                return Result(name, Outcome.FAILED, (Problem.of("service_stopping"),))
             await self._roll_back(record)
             raise
         finally:
+            self._changing.pop(name, None)
             self.host.release_vnet(name)
-            if record.state == READY:
-                self.observer.ready(record)
+            self.observer.ready(record)  # also one that could not be taken back
         return Result(name, Outcome.CHANGED)
 
     async def _change(self, record: Record, difference: Difference) -> list[Problem]:
@@ -409,6 +443,7 @@ class Engine:
             problems = await self._undo_entry(record, entry, step)
             if problems:
                 return problems
+        place = record.entries.index(entry)
         record.entries.remove(entry)  # the step records its intent anew
         entry.state, entry.results = BEGUN, {}
         try:
@@ -418,6 +453,9 @@ class Engine:
                 entry.state = UNDONE
                 record.entries.append(entry)
             return [error.problem]
+        finally:  # services are stopped in the reverse order of their first start
+            record.entries.remove(entry)
+            record.entries.insert(place, entry)
         return []
 
     async def _amend_back(self, record: Record) -> list[Problem]:
@@ -426,8 +464,8 @@ class Engine:
                 continue
             step, now = before_amendment(entry), from_entry(entry)
             try:
-                await self._guarded(record, step,
-                                    step.amend(StepContext(self.host, record, entry), now))
+                await self._guarded(record, step, step.amend(
+                    StepContext(self.host, record, entry, undoing=True), now))
             except VimageError as error:
                 return [error.problem]
             entry.arguments, entry.change, entry.before = step.arguments(), "", None

@@ -14,6 +14,7 @@ from vimage.journal import CHANGING, READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
 from vimage.session import DONE, FAILED, Operation, Session
+from vimage.steps.kinds import steps_of
 
 
 class ChangedVimages:
@@ -111,13 +112,14 @@ class Reload:
             return None
         found = changes(old, new)
         applied, restart = [*found["live"], *found["noted"]], found["restart"]
+        goal = merged(old, new)
+        difference = plan.difference([step for _, step in steps_of(record)],
+                                     plan.start(goal, self.loaded.configuration))
+        applied += [step.change for _, step in difference.amended if step.change]
         result = None
         if applied:
-            goal = merged(old, new)
             result = await session.engine.change(
-                job.name, goal, self.loaded.configuration, plan.difference(
-                    plan.start(old, self.loaded.configuration),
-                    plan.start(goal, self.loaded.configuration)))
+                job.name, goal, self.loaded.configuration, difference)
         elif record.note:
             record.note = ""  # what could not be applied is no longer asked for
         if result is not None and result.outcome is not Outcome.CHANGED:
@@ -134,7 +136,8 @@ class Reload:
             await self._carry_out(self.session.accept_stop(None, gone, self._report))
 
     async def _start(self, names: Sequence[str]) -> None:
-        new = [name for name in names if name not in self.session.records
+        new = [name for name in names
+               if name not in self.session.records and name not in self.session.newer
                and name in self.loaded.configuration.vimages]
         if new:
             await self._carry_out(self.session.accept_start(

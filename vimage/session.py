@@ -299,7 +299,9 @@ class Session:
             return Result(name, Outcome.FAILED, (self.newer[name].problem,))
         for other in job.needs:
             if other.result is None or not other.result.ok:
-                return _depend_failed(name, other.name)
+                failed = _depend_failed(name, other.name)
+                self.engine.observer.failed(start.vimage, start.file, failed)
+                return failed
         if name not in self.records and not start.checked:
             problems = self._preflight(start.vimage, start.configuration, taken)
             if problems:
@@ -484,7 +486,7 @@ class Session:
         Runs hooks, stops services, ends processes and unmounts.  Nodes, jails and the settings of
         parents are left to the reboot.
         """
-        self.engine.going_down = True
+        self.engine.go_down()
         configuration = loaded.configuration if loaded is not None else Configuration()
         seconds = max(configuration.shutdown_timeout - RESERVE, 1.0)
         names = self.with_dependents(name for name in self._stop_order(loaded)

@@ -238,7 +238,11 @@ class Daemon:
             "start": self._start, "stop": self._stop, "restart": self._restart,
             "reload": self._reload, "reexec": self._reexec}
         if request.verb == "status":
-            return await self._status(request, sink)
+            try:
+                return await self._status(request, sink)
+            except OSError as error:
+                sink.send(_look_failed(error))
+                return NOTHING_TOUCHED
         if self._stopping and request.verb in ("start", "restart"):
             sink.send(events.problem(Problem.of("service_stopping")))
             return FAILED
@@ -251,6 +255,9 @@ class Daemon:
         except VimageError as error:
             sink.send(events.problem(error.problem))
             return FAILED if error.problem.key == "service_stopping" else NOTHING_TOUCHED
+        except OSError as error:
+            sink.send(_look_failed(error))
+            return NOTHING_TOUCHED
         finally:
             self._starts -= starts
 
@@ -260,8 +267,8 @@ class Daemon:
         A start is put into the journal, since its client may die before it asks again.
         Raises ServiceEnding.
         """
-        if request.verb in ("start", "restart"):
-            key = _LEFT.format(f"{os.getpid()}.{next(self._numbers)}")
+        if request.verb == "start":
+            key = _LEFT.format(f"{next(self._numbers):06}")
             with contextlib.suppress(VimageError):
                 self.session.journal.remember(key, {
                     "verb": request.verb, "names": list(request.names),
@@ -290,7 +297,9 @@ class Daemon:
             operation = self.session.accept_start(loaded, request.names, self._report_to(sink),
                                                   request.file or "")
             if not request.names and not request.file and not operation.refused:
-                self.session.apply_list(loaded.configuration.list)
+                skipped = {result.name for result in operation.skipped}
+                self.session.apply_list(name for name in loaded.configuration.list
+                                        if name not in skipped)
             self._accepted("start", operation, sink)
         return await self._answer(operation, sink)
 
@@ -410,6 +419,10 @@ class Daemon:
                 row["note"] = ", ".join(filter(None, (row["note"], "not listed")))
         sink.send(events.status(rows))
         return DONE
+
+
+def _look_failed(error: OSError) -> Event:
+    return events.problem(Problem.of("host_look_failed", why=error.strerror or error))
 
 
 class LogSink:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from vimage.journal import READY, Entry, Record
+from vimage.journal import CHANGING, READY, Entry, Record
 from vimage.messages import VimageError
 from vimage.service.watch import Lost
 from vimage.steps.commands import SHELL
@@ -15,6 +15,10 @@ from vimage.steps.jails import jail_lives
 
 #: The number of failures in a row that make a vimage unhealthy.
 IN_A_ROW = 3
+
+
+#: What says that the command ran and failed; anything else says nothing of the vimage.
+_UNHEALTHY = frozenset({"command_failed", "command_timeout"})
 
 
 class HealthChecks:
@@ -56,7 +60,8 @@ class HealthChecks:
         failures = 0
         while True:
             await asyncio.sleep(record.configuration["health_interval"])
-            if record.state != READY or self._host.journal.records.get(record.name) is not record:
+            if record.state not in (READY, CHANGING) \
+                    or self._host.journal.records.get(record.name) is not record:
                 return  # it belongs to another jail by now
             if not self._jail_lives(record):
                 return
@@ -89,7 +94,10 @@ class HealthChecks:
             await context.run_in_jail((*SHELL, record.configuration["health"]), "health",
                                       record.configuration["health_timeout"])
         except VimageError as error:
-            return str(error)
+            if error.problem.key in _UNHEALTHY:
+                return str(error)
+            self._log.warning("%s: its health cannot be checked: %s", record.name, error)
+            return ""
         except Exception:
             self._log.exception("%s: its health cannot be checked", record.name)
             return ""

@@ -11,7 +11,7 @@ from vimage.service import wire
 SUPERVISOR = "/usr/sbin/daemon"
 
 
-def start(file: "str | None" = None) -> None:
+def start() -> None:
     """Start a service, unless one is starting or ending.
 
     Returns before the service answers.  It may be called again while none answers: daemon(8)
@@ -34,7 +34,7 @@ def start(file: "str | None" = None) -> None:
         return
     _run([SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
           "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
-          "service", "--supervised", *(("-f", file) if file else ())])
+          "service", "--supervised"])
 
 
 def supervised() -> bool:

@@ -50,7 +50,7 @@ class Reader:
         Returns the last one when it cannot be read, None when it was never read.
         """
         if self.loaded is None or self._sign(self._file) != self._signature:
-            with contextlib.suppress(VimageError):
+            with contextlib.suppress(VimageError, OSError):
                 return await self.load()
         return self.loaded
 

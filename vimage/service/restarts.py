@@ -15,7 +15,7 @@ from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
 from vimage.jobs import Action, Job, ended
 from vimage.journal import READY, Record
-from vimage.messages import VimageError
+from vimage.messages import Problem, VimageError
 from vimage.model import Vimage
 from vimage.service.policy import Backoff
 from vimage.session import RESTART, Session
@@ -241,6 +241,8 @@ class Restarts:
                 return True
         except VimageError as error:
             problems = [error.problem]
+        except OSError as error:
+            problems = [Problem.of("host_look_failed", why=error.strerror or error)]
         for problem in problems:
             self._log.error("%s", problem)
         return False

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from vimage.journal import READY, Record
+from vimage.journal import CHANGING, READY, Record
 from vimage.kernel import ProcessId
 from vimage.messages import VimageError
 from vimage.steps.bridges import bridge_nodes, reconnect
@@ -197,7 +197,8 @@ class Watch:
             self._lost(record, "its command has ended", broken=False)
 
     def _is_ready(self, record: Record) -> bool:
-        return record.state == READY and self._host.journal.records.get(record.name) is record
+        return record.state in (READY, CHANGING) \
+            and self._host.journal.records.get(record.name) is record
 
 
 def runs(host: Host, record: Record) -> bool:

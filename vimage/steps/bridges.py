@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from vimage.configuration.names import bridge_node
 from vimage.configuration.names import node as node_name
@@ -297,6 +298,7 @@ class HostBridgeStep(SharedBridgeStep):
     """A bridge without a parent: one eiface stays on the host, with addresses."""
 
     kind: ClassVar[str] = "hostbridge"
+    amendable: ClassVar[bool] = True
     name: str
     mac: str
     addresses: tuple[str, ...]
@@ -308,6 +310,10 @@ class HostBridgeStep(SharedBridgeStep):
     @property
     def _node(self) -> str:
         return bridge_node(self.name)
+
+    @property
+    def change(self) -> str:
+        return f"bridge {self.name}"
 
     @property
     def _hook(self) -> str:
@@ -342,14 +348,34 @@ class HostBridgeStep(SharedBridgeStep):
         kernel.ng_name(by_id(eiface.id), self.name)
         kernel.if_rename(eiface.name, self.name)
         kernel.ng_eiface_set_mac(by_id(eiface.id), self.mac)
+        self._set_addresses(kernel)
+        context.write_shared(self.key, record)
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Change the MAC and the addresses of the interface on the host, as often as a vimage
+        that uses the bridge asks for it."""
+        record = context.shared(self.key)
+        if record is None or "eiface" not in record:
+            raise VimageError("bridge_gone", parent=self.name)
+        if self.mac != before.mac:
+            context.kernel.ng_eiface_set_mac(by_id(record["eiface"]), self.mac)
+        self._set_addresses(context.kernel, [address for address in before.addresses
+                                             if address not in self.addresses])
+
+    def _set_addresses(self, kernel: Kernel, removed: Sequence[str] = ()) -> None:
         vnet = kernel.host_vnet()
         try:
+            for address in removed:
+                try:
+                    vnet.remove_address(self.name, address)
+                except OSError as error:
+                    if error.errno != errno.EADDRNOTAVAIL:  # another vimage was faster
+                        raise
             for address in self.addresses:
                 vnet.add_address(self.name, address)
             vnet.set_up(self.name)
         finally:
             vnet.close()
-        context.write_shared(self.key, record)
 
     async def take_down(self, context: StepContext, record: JsonObject) -> bool:
         kernel = context.kernel

@@ -412,12 +412,24 @@ class AddressesStep(Step):
         """Remove the addresses that only ``before`` has, and set all of this step, since an
         interface may be a new one.  Routes are not removed."""
         async with context.vnet() as vnet:
-            for pair in before.addresses:
-                if pair not in self.addresses:
-                    self._remove(vnet, *pair.split())
-            self._add(vnet, self.addresses)
+            now = await self._names_now(context, vnet)
+            for name, address in map(str.split, before.addresses):
+                if f"{name} {address}" not in self.addresses and name in now:
+                    self._remove(vnet, now[name], address)
+            self._add(vnet, tuple(
+                f"{now.get(name, name)} {address}" for name, address in
+                map(str.split, self.addresses) if name in now or not context.undoing))
             for router in self.routers:
                 _set(f"default route {router}", self._route, vnet, router)
+
+    @staticmethod
+    async def _names_now(context: StepContext, vnet: Vnet) -> dict[str, str]:
+        """The names that root of the jail has given our interfaces; one that it destroyed has
+        none."""
+        inside = {i.driver: i.name for i in await context.entering(vnet.interfaces)}
+        return {entry.arguments["name"]: inside[entry.results["driver"]]
+                for entry in context.record.entries
+                if entry.results.get("driver") in inside and entry.kind == "eiface"}
 
     async def undo(self, context: StepContext) -> None:
         """Remove the addresses from a vimage that keeps running.  Without a jail they have gone
@@ -434,7 +446,7 @@ class AddressesStep(Step):
             vnet.add_default_route(router)
 
     def _add(self, vnet: Vnet, pairs: tuple[str, ...]) -> None:
-        for name in self.uses:
+        for name in dict.fromkeys(pair.split()[0] for pair in pairs):
             vnet.set_up(name)
         for pair in pairs:
             name, address = pair.split()

@@ -78,7 +78,8 @@ class MountStep(Step):
                 if shared is not None and shared.get("fsid") == below.fsid:
                     self._same(shared)
                     return
-                if self._mounted_here(context, directory, below):
+                if self._mounted_here(context, directory, below) \
+                        or shared is not None and self._covered(context, shared):
                     raise VimageError("mount_taken", directory=self.directory, fstype=self.fstype)
                 record: JsonObject = {"below": below.fsid, "what": self._what()}
                 context.write_shared(self.key, record)
@@ -103,6 +104,11 @@ class MountStep(Step):
         """Raise VimageError("mount_differs") if another vimage has mounted something else."""
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
+
+    @staticmethod
+    def _covered(context: StepContext, shared: JsonObject) -> bool:
+        """Whether the mount that others use is there, below something else."""
+        return any(mounted.fsid == shared.get("fsid") for mounted in context.kernel.mounts())
 
     def _mounted_here(self, context: StepContext, directory: int, below: MountInfo) -> bool:
         """Whether somebody else has mounted the same type on this very directory."""

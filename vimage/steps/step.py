@@ -81,6 +81,12 @@ class Step:
         return ()
 
     @property
+    def change(self) -> str:
+        """What ``reload`` says was applied when it was amended, where no variable of the vimage
+        has changed."""
+        return ""
+
+    @property
     def mandatory(self) -> bool:
         """Whether a failure fails the vimage."""
         return True
