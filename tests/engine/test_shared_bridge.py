@@ -41,3 +41,21 @@ def test_others_on_our_bridge_keep_it_and_a_later_stop_takes_it(tmp_path: Path) 
     assert machine.start().status == 0
     assert machine.stop().status == 0
     assert difference(before, machine.look()) == []
+
+
+def test_a_parent_that_others_have_joined_stays_up(tmp_path: Path, monkeypatch) -> None:
+    """Something else hangs on its hooks by the time our bridge has gone."""
+    machine = Machine(tmp_path, "bridge")
+    kernel, shutdown = machine.kernel, machine.kernel.ng_shutdown
+    kernel.if_set_flags(PARENT, off=Iff.UP)
+    assert machine.start().status == 0
+
+    def and_another(path: str) -> None:
+        ours = kernel.ng_node(path).name == f"{PARENT}bridge"
+        shutdown(path)
+        if ours:
+            kernel.ng_mkpeer(f"{PARENT}:", "bridge", "lower", "link0")
+
+    monkeypatch.setattr(kernel, "ng_shutdown", and_another)
+    assert machine.stop().status == 0
+    assert kernel.if_get(PARENT).flags & Iff.UP

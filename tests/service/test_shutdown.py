@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, rows
+from tests.service.conftest import Host, ask, encode, raw, rows
 
 
 @pytest.fixture
@@ -188,5 +188,55 @@ def test_the_command_without_a_service_obeys_as_the_service_does(host: Host) -> 
                 assert reply.status == 2 and reply.err, (words, options, reply)
             assert difference(before, host.machine.look()) == []
             assert host.listening()
+
+    host.play(play)
+
+
+def test_a_start_under_way_is_told_that_the_service_ends(host: Host) -> None:
+    """Not that a stop has overtaken it: there was none."""
+    host.set(a_exec_prestart="sleep 1000", a_start_timeout="2000")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            start = asyncio.create_task(raw(host.machine, encode("start", "a")))
+            await asyncio.sleep(5)
+            service.ended.set()
+            reply = await start
+            assert "interrupted by stop" not in reply.err
+            assert reply.status != 0
+        assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+def test_a_shutdown_ends_in_time(host: Host) -> None:
+    """Ten seconds of rcshutdown_timeout are left for what comes after vimage."""
+    host.machine.variables["rcshutdown_timeout"] = "90"
+    host.set(a_exec_prestart="true", a_exec_poststop="sleep 1000", a_stop_timeout="2000")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            begun = asyncio.get_running_loop().time()
+            reply = await ask(host.machine, "stop", shutdown=True)
+            assert 79 <= asyncio.get_running_loop().time() - begun <= 82
+            assert reply.status == 1 and "80" in reply.err
+
+    host.play(play)
+
+
+def test_a_process_of_a_newer_record_that_ignores_term(host: Host) -> None:
+    from tests.service.test_levels import edit, one_level_up
+
+    host.script("bin/stubborn", "trap '' TERM", "sleep forever")
+    host.set(a_command="/bin/stubborn")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+        edit(host.state_file("vimages/a.json"), one_level_up)
+        async with host.serving():
+            await ask(host.machine, "stop", shutdown=True)
+        assert [p for p in host.machine.control.processes() if p[1]] == []
 
     host.play(play)

@@ -1,0 +1,53 @@
+"""What others have made in the place of ours is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.engine.machine import ROOT, Machine
+from tests.lib.snapshot import difference
+
+
+def test_another_jail_of_the_same_name(tmp_path: Path) -> None:
+    """Ours has gone, and somebody has made one that is called like it."""
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    machine.control.remove_jail(machine.kernel.jail_get("a").jid)
+    other = machine.kernel.jail_create({"name": "a", "path": ROOT, "persist": True})
+    assert machine.stop().status == 0
+    assert machine.kernel.jail_list() == {other}
+
+
+def test_another_jail_under_the_same_number(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    jid = machine.kernel.jail_get("a").jid
+    machine.control.remove_jail(jid)
+    machine.kernel.jail_create({"name": "other", "path": ROOT, "persist": True, "jid": jid})
+    machine.kernel.new_task(jid, ("/bin/other",))
+    assert machine.stop().status == 0
+    assert machine.kernel.jail_list() == {jid}
+
+
+def test_others_on_a_host_only_bridge_keep_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "host-only bridge")
+    before = machine.look()
+    assert machine.start().status == 0
+    machine.kernel.ng_mkpeer("lan0bridge:", "eiface", "link77", "ether")
+    assert machine.stop().status == 0
+    assert machine.kernel.ng_node("lan0bridge:").hooks == 2
+    assert machine.kernel.if_get("lan0").name == "lan0"
+    machine.kernel.ng_shutdown("lan0bridge:link77")
+    assert machine.start().status == 0
+    assert machine.stop().status == 0
+    assert difference(before, machine.look()) == []
+
+
+def test_a_host_only_bridge_without_its_interface(tmp_path: Path) -> None:
+    """Somebody has shut the interface down."""
+    machine = Machine(tmp_path, "host-only bridge")
+    before = machine.look()
+    machine.start()
+    machine.kernel.ng_shutdown("lan0bridge:link0")
+    assert machine.stop().status == 0
+    assert difference(before, machine.look()) == []
