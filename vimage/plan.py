@@ -36,7 +36,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
     """Every step from nothing to ready."""
     return [
         *_hook(vimage, "exec_prepare"),
-        *_mounts(vimage),
+        *mounts(vimage),
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
         *(EifaceStep.of(link) for link in vimage.links),
@@ -126,7 +126,8 @@ def _hook(vimage: Vimage, moment: str) -> Iterator[Step]:
                    vimage.start_timeout, vimage.stop_timeout)
 
 
-def _mounts(vimage: Vimage) -> Iterator[Step]:
+def mounts(vimage: Vimage) -> Iterator[Step]:
+    """The steps that mount."""
     if vimage.fstab and vimage.rootdir != "/":
         yield FstabStep(vimage.fstab, vimage.rootdir, vimage.start_timeout)
     if vimage.devfs_enable:

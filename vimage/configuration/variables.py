@@ -56,14 +56,14 @@ class Scope(Enum):
     GLOBAL = "vimage_{part}"
     VIMAGE = "vimage_NAME_{part}"
     LINK = "vimage_NAME_{part}N"
-    HOOK = "vimage_NAME_{part}[0..]"
+    SERIES = "vimage_NAME_{part}[0..]"
     BRIDGE = "vimage_bridge_BR_{part}"
     HOST = "{part}"  # of rc.conf(5), for the whole host
 
 
 _MODELS = {
     Scope.GLOBAL: Configuration, Scope.HOST: Configuration, Scope.BRIDGE: HostBridge,
-    Scope.VIMAGE: Vimage, Scope.HOOK: Vimage, Scope.LINK: Link,
+    Scope.VIMAGE: Vimage, Scope.SERIES: Vimage, Scope.LINK: Link,
 }
 
 
@@ -241,7 +241,7 @@ def _above_parent(kernel: Kernel, link: Link) -> str:
 
 # -- the table -------------------------------------------------------------------------------
 
-_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.HOOK, Scope.BRIDGE, Scope.GLOBAL
+_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.SERIES, Scope.BRIDGE, Scope.GLOBAL
 _LIVE, _NOTED, _RESTART = Apply.LIVE, Apply.NOTED, Apply.RESTART
 
 _HOOK_MEANING = {
@@ -396,12 +396,12 @@ OF_THE_HOST: tuple[Variable, ...] = (
 
 GLOBALS = {row.part: row for row in TABLE if row.scope is Scope.GLOBAL}
 BRIDGE = {row.part: row for row in TABLE if row.scope is Scope.BRIDGE}
-VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.HOOK)}
+VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.SERIES)}
 LINK = {row.part: row for row in TABLE if row.scope is Scope.LINK}
-HOOKS = {row.part: row for row in TABLE if row.scope is Scope.HOOK}
+SERIES = {row.part: row for row in TABLE if row.scope is Scope.SERIES}
 
 #: Parts that take a number at the end.
-NUMBERED = {**LINK, **HOOKS}
+NUMBERED = {**LINK, **SERIES}
 
 #: ``vimage_X`` that run_rc_command of rc.subr(8) acts on, FreeBSD 13 to 15.
 RESERVED = frozenset((
