@@ -216,6 +216,27 @@ class FstabStep(Step):
         return self.expanded(context.kernel)
 
 
+@dataclass(frozen=True)
+class MountLinesStep(Step):
+    """The lines of ``vimage_NAME_mount``, each of them a mount."""
+
+    kind: ClassVar[str] = "mountlines"
+    order: ClassVar[Rank] = Rank.NOTHING
+    lines: tuple[str, ...]
+    root: str
+    timeout: float
+
+    def describe(self) -> str:
+        return f"mount {len(self.lines)} lines of fstab(5)"
+
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        return [step for line in self.lines
+                for step in mount_steps(line, self.root, self.timeout)]
+
+    async def do(self, context: StepContext) -> list[Step]:
+        return self.expanded(context.kernel)
+
+
 def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[MountStep]:
     """fstab(5) to steps; none where there is no such file.  Raises VimageError: fstab_line,
     fstab_unreadable."""
