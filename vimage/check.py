@@ -7,13 +7,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from vimage import plan
 from vimage.configuration import names
 from vimage.configuration import variables as table
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
 from vimage.steps.bridges import bridge_key, interface_at
-from vimage.steps.mounts import no_directory, read_fstab
+from vimage.steps.mounts import no_directory
 
 #: The oldest kernel that vimage is tested on (kern.osreldate).
 OLDEST = 1302000
@@ -105,7 +106,7 @@ def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
             *_root(kernel, vimage),
             *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
             *([] if running else _nodes(kernel, vimage)),
-            *_mounts(kernel, vimage), *_boot(kernel, vimage), *_resource_rules(kernel, vimage),
+            *_mounts_and_boot(kernel, vimage), *_resource_rules(kernel, vimage),
             *_doubts(kernel, vimage),
         ]
     except OSError as error:
@@ -205,21 +206,34 @@ def _nodes(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         yield from _taken(kernel, vimage, link.name, link.name)
 
 
-def _mounts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
-    if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
-        yield _about(vimage, "devfs_ruleset", "ruleset_missing", value=vimage.devfs_ruleset)
+def _mounts_and_boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    """Directories and programs are not missed where something is mounted that may bring them."""
+    brought = _prepares(vimage, "exec_prepare")
     try:
-        lines = (read_fstab(kernel, vimage.fstab, vimage.rootdir, 0)
-                 if vimage.fstab and vimage.rootdir != "/"
-                 and os.path.isdir(kernel.path(vimage.rootdir)) else [])
+        brought = _mounts_given(kernel, vimage) or brought
     except VimageError as error:
         yield Problem(error.problem.key, error.problem.fields, vimage.name)
-        return
-    if lines or _prepares(vimage, "exec_prepare"):
-        return  # what will be mounted may bring the directories
+        brought = True
+    yield from _mounts(kernel, vimage, brought=brought)
+    yield from _boot(kernel, vimage, brought=brought)
+
+
+def _mounts(kernel: Kernel, vimage: Vimage, *, brought: bool) -> Iterator[Problem]:
+    if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
+        yield _about(vimage, "devfs_ruleset", "ruleset_missing", value=vimage.devfs_ruleset)
     for wanted, path in ((vimage.devfs_enable, "/dev"), (vimage.procfs_enable, "/proc")):
-        if wanted:
+        if wanted and not brought:
             yield from _mount_point(kernel, vimage, path)
+
+
+def _mounts_given(kernel: Kernel, vimage: Vimage) -> bool:
+    """Whether a line says that something is mounted.  Raises VimageError."""
+    given = False
+    if os.path.isdir(kernel.path(vimage.rootdir)):
+        for step in plan.mounts(vimage):
+            expanded = step.expanded(kernel)
+            given = given or bool(expanded) and expanded != [step]
+    return given
 
 
 def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]:
@@ -231,7 +245,7 @@ def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]
                              directory=vimage.rootdir.rstrip("/") + path, why=no_directory(error))
 
 
-def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+def _boot(kernel: Kernel, vimage: Vimage, *, brought: bool) -> Iterator[Problem]:
     if vimage.rootdir == "/":
         for service in vimage.afterstart_services:
             if service in HARMFUL_SHARED:
@@ -240,7 +254,7 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         if vimage.boot is Boot.FULL:
             yield _about(vimage, "boot", "boot_full_shared", warning=True)
         yield Problem.of("no_boundary", vimage=vimage.name, warning=True, name=vimage.name)
-    elif vimage.exec_start and not _has_shell(kernel, vimage):
+    elif vimage.exec_start and not brought and not _has_shell(kernel, vimage):
         yield _about(vimage, "boot", "no_shell", name=vimage.name, root=vimage.rootdir)
 
 
@@ -264,6 +278,4 @@ def _doubts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
 def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:
     """Whether /bin/sh is there, or may be by the time it is needed."""
     root = kernel.path(vimage.rootdir)
-    return (os.path.lexists(os.path.join(root, "bin/sh")) or not os.path.isdir(root)
-            or bool(vimage.fstab) and os.access(kernel.path(vimage.fstab), os.R_OK)
-            or _prepares(vimage, "exec_prepare"))
+    return (os.path.lexists(os.path.join(root, "bin/sh")) or not os.path.isdir(root))

@@ -99,9 +99,9 @@ MESSAGES: dict[str, Message] = {
         'vimage_mac_seed is not set, and kern.hostuuid is "{uuid}"; allowed: one line of text',
         "MAC addresses are derived from the uuid of the host, and this host has none of its own. "
         "Set vimage_mac_seed to a text that no other host has."),
-    "hook_gap": Message(
-        "{variable} would never run because {missing} is not set",
-        "Number the commands from 0 or 1, without gaps, as for rc.d/jail."),
+    "number_gap": Message(
+        "{variable} is ignored because {missing} is not set",
+        "Number the variables from 0 or 1, without gaps, as for rc.d/jail."),
     "root_mount": Message(
         '{variable}="{value}": {name} has the root directory /',
         "The mount would hide the host's own. Remove the variable, or set it to NO."),

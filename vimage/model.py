@@ -105,6 +105,7 @@ class Vimage:
     restart: str = "no"
     consolelog: str = ""
     fstab: str = ""
+    mount: tuple[str, ...] = ()  # further lines of fstab(5)
     devfs_enable: bool = False
     devfs_ruleset: int = 5
     fdescfs_enable: bool = False

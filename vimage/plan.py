@@ -20,7 +20,7 @@ from vimage.steps.commands import (
 from vimage.steps.interfaces import AddressesStep, EifaceStep, MoveStep, WholeInterfaceStep
 from vimage.steps.jails import JailProcessesStep, JailStep, LimitsStep, SecurelevelStep
 from vimage.steps.kinds import steps_of
-from vimage.steps.mounts import FstabStep, MountStep
+from vimage.steps.mounts import FstabStep, MountLinesStep, MountStep
 from vimage.steps.step import Step
 
 #: A moment on the way up and its counterpart on the way down.
@@ -36,7 +36,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
     """Every step from nothing to ready."""
     return [
         *_hook(vimage, "exec_prepare"),
-        *_mounts(vimage),
+        *mounts(vimage),
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
         *(EifaceStep.of(link) for link in vimage.links),
@@ -126,7 +126,10 @@ def _hook(vimage: Vimage, moment: str) -> Iterator[Step]:
                        vimage.start_timeout, vimage.stop_timeout)
 
 
-def _mounts(vimage: Vimage) -> Iterator[Step]:
+def mounts(vimage: Vimage) -> Iterator[Step]:
+    """The steps that mount, in the order of jail(8)."""
+    if vimage.mount:
+        yield MountLinesStep(vimage.mount, vimage.rootdir, vimage.start_timeout)
     if vimage.fstab and vimage.rootdir != "/":
         yield FstabStep(vimage.fstab, vimage.rootdir, vimage.start_timeout)
     if vimage.devfs_enable:

@@ -71,6 +71,16 @@ CONFIGURATIONS: dict[str, str] = {
         vimage_b_rootdir="ROOT"
         vimage_a_bridges="PARENT"
         """,
+    "lines of fstab": """
+        vimage_list="a b"
+        vimage_boot="none"
+        vimage_devfs_enable="NO"
+        vimage_a_rootdir="ROOT"
+        vimage_b_rootdir="ROOT"
+        vimage_a_mount0="ROOT/bin ROOT/etc nullfs ro,noatime 0 0"
+        vimage_a_mount1="tmpfs ROOT/dev tmpfs"
+        vimage_b_mount="tmpfs ROOT/dev tmpfs rw"
+        """,
     "shared root": """
         vimage_list="a"
         vimage_a_rootdir="/"

@@ -11,7 +11,6 @@ from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
 from vimage.order import with_dependencies
 from vimage.status import problems_of, unknown_name
-from vimage.steps.mounts import FstabStep, read_fstab
 from vimage.steps.step import Step
 
 
@@ -50,10 +49,7 @@ def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
 def _expanded(context: Context, steps: Iterable[Step]) -> Iterable[Step]:
     """With the lines of fstab in place of the step that reads it."""
     for step in steps:
-        if isinstance(step, FstabStep):
-            yield from read_fstab(context.kernel, step.file, step.root, step.timeout)
-        else:
-            yield step
+        yield from step.expanded(context.kernel)
 
 
 def _stop(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:

@@ -179,8 +179,8 @@ def _parse(draft: Draft, vimage: VimageDraft, variable: str, row: table.Variable
 
 def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
     for part, row in table.VIMAGE.items():
-        if row.scope is table.Scope.HOOK:
-            vimage.values[part] = _commands(draft, vimage, row)
+        if row.scope is table.Scope.SERIES:
+            vimage.values[part] = _series(draft, vimage, row)
             continue
         variable = draft.source(vimage, part)
         value = (_parse(draft, vimage, variable, row, vimage.values) if variable
@@ -199,20 +199,20 @@ def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
     _check_cpus(draft, vimage)
 
 
-def _commands(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[str, ...]:
-    """The commands of a hook: the one without a number, then 0, 1, 2 ...; 0 may be
-    missing, as with extract_var of rc.d/jail."""
+def _series(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[str, ...]:
+    """The values of a row, such as the commands of a hook: the one without a number, then 0, 1,
+    2 ...; 0 may be missing, as with extract_var of rc.d/jail."""
     found = {**draft.defaults.get(row.part, {}), **vimage.numbered.get(row.part, {})}
-    commands = []
+    values = []
     expected = 0
     for number in sorted(found):
         if number > max(expected, 1):
             missing = f"{vimage.prefix}{row.part}{max(expected, 1)}"
-            draft.error(vimage, "hook_gap", variable=found[number], missing=missing)
+            draft.error(vimage, "number_gap", variable=found[number], missing=missing)
             break
-        commands.append(_parse(draft, vimage, found[number], row, vimage.values))
+        values.append(_parse(draft, vimage, found[number], row, vimage.values))
         expected = number + 1
-    return tuple(command for command in commands if command)
+    return tuple(value for value in values if value)
 
 
 def _read_links(draft: Draft, vimage: VimageDraft) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from vimage.configuration import fstab
 from vimage.configuration.values import (
     ADDRESSES,
     ARGV,
@@ -56,14 +57,14 @@ class Scope(Enum):
     GLOBAL = "vimage_{part}"
     VIMAGE = "vimage_NAME_{part}"
     LINK = "vimage_NAME_{part}N"
-    HOOK = "vimage_NAME_{part}[0..]"
+    SERIES = "vimage_NAME_{part}[0..]"
     BRIDGE = "vimage_bridge_BR_{part}"
     HOST = "{part}"  # of rc.conf(5), for the whole host
 
 
 _MODELS = {
     Scope.GLOBAL: Configuration, Scope.HOST: Configuration, Scope.BRIDGE: HostBridge,
-    Scope.VIMAGE: Vimage, Scope.HOOK: Vimage, Scope.LINK: Link,
+    Scope.VIMAGE: Vimage, Scope.SERIES: Vimage, Scope.LINK: Link,
 }
 
 
@@ -214,6 +215,40 @@ _DEVFS = Default(lambda known: _root_is_own(known) and known["boot"] is not Boot
 
 # -- values beside others ----------------------------------------------------------------------
 
+def _mount_line(text: str) -> str:
+    """A line of fstab(5); as in jail.conf(5) it may be without options.  A blank one mounts
+    nothing, and keeps a default away."""
+    words = text.split()
+    if len(words) == 3:
+        words.append("rw")
+    if not words:
+        return ""
+    if len(words) < 3:
+        raise ValueError("it needs device, directory, type")
+    line = fstab.parse(" ".join(words))
+    if line.skipped:
+        raise ValueError("it would never be mounted")
+    PATH.parse(line.directory)
+    return " ".join(words)
+
+
+_MOUNT_LINE = ValueType("device, directory below the root, type and options, as in fstab(5)",
+                        _mount_line)
+
+
+def _outside_root(line: str, known: Mapping[str, Any]) -> str:
+    root = known.get("rootdir")
+    if root is None or not line:
+        return ""
+    if root == "/":
+        return "the root is /, so it would be mounted on the host"
+    try:
+        fstab.below(root, fstab.parse(line).directory)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 #: The least MTU of a link that carries IPv6 (RFC 8200).
 IPV6_MTU = 1280
 
@@ -241,7 +276,7 @@ def _above_parent(kernel: Kernel, link: Link) -> str:
 
 # -- the table -------------------------------------------------------------------------------
 
-_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.HOOK, Scope.BRIDGE, Scope.GLOBAL
+_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.SERIES, Scope.BRIDGE, Scope.GLOBAL
 _LIVE, _NOTED, _RESTART = Apply.LIVE, Apply.NOTED, Apply.RESTART
 
 _HOOK_MEANING = {
@@ -368,6 +403,9 @@ TABLE: tuple[Variable, ...] = (
              "file of mounts in the form of fstab(5), mounted if it can be read; not used for the "
              "root /",
              "fstab", _RESTART),
+    Variable("mount", _H, _MOUNT_LINE, OF_FIELD,
+             "file systems to mount before those of fstab, each as a line of fstab(5); a space "
+             "in a path is written as \\040", "mount", _RESTART, conflict=_outside_root),
     Variable("devfs_enable", _V, YES_NO, _DEVFS, "mount devfs(5) on /dev of the jail",
              "devfs_enable", _RESTART),
     Variable("devfs_ruleset", _V, integer(1, 65535), OF_FIELD,
@@ -396,12 +434,12 @@ OF_THE_HOST: tuple[Variable, ...] = (
 
 GLOBALS = {row.part: row for row in TABLE if row.scope is Scope.GLOBAL}
 BRIDGE = {row.part: row for row in TABLE if row.scope is Scope.BRIDGE}
-VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.HOOK)}
+VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.SERIES)}
 LINK = {row.part: row for row in TABLE if row.scope is Scope.LINK}
-HOOKS = {row.part: row for row in TABLE if row.scope is Scope.HOOK}
+SERIES = {row.part: row for row in TABLE if row.scope is Scope.SERIES}
 
 #: Parts that take a number at the end.
-NUMBERED = {**LINK, **HOOKS}
+NUMBERED = {**LINK, **SERIES}
 
 #: ``vimage_X`` that run_rc_command of rc.subr(8) acts on, FreeBSD 13 to 15.
 RESERVED = frozenset((

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vimage.configuration import fstab
 from vimage.journal import JsonObject
 from vimage.kernel import Kernel, MountInfo
 from vimage.messages import VimageError
@@ -213,8 +214,32 @@ class FstabStep(Step):
     def describe(self) -> str:
         return f"mount what {self.file} lists, if it is readable"
 
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        return list(read_fstab(kernel, self.file, self.root, self.timeout))
+
     async def do(self, context: StepContext) -> list[Step]:
-        return list(read_fstab(context.kernel, self.file, self.root, self.timeout))
+        return self.expanded(context.kernel)
+
+
+@dataclass(frozen=True)
+class MountLinesStep(Step):
+    """The lines of ``vimage_NAME_mount``, each of them a mount."""
+
+    kind: ClassVar[str] = "mountlines"
+    order: ClassVar[Rank] = Rank.NOTHING
+    lines: tuple[str, ...]
+    root: str
+    timeout: float
+
+    def describe(self) -> str:
+        return f"mount {len(self.lines)} lines of fstab(5)"
+
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        return [step for line in self.lines
+                for step in mount_steps(line, self.root, self.timeout)]
+
+    async def do(self, context: StepContext) -> list[Step]:
+        return self.expanded(context.kernel)
 
 
 def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[MountStep]:
@@ -229,42 +254,23 @@ def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mou
         raise VimageError("fstab_unreadable", file=file, why=error.strerror) from error
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if words:
-            step = _fstab_line(words, root, timeout, f"{file}:{number}")
-            if step is not None:
-                steps.append(step)
+        line = line.split("#", 1)[0]
+        if line.strip():
+            try:
+                steps += mount_steps(line, root, timeout)
+            except ValueError as error:
+                raise VimageError("fstab_line", where=f"{file}:{number}",
+                                  why=str(error)) from error
     return steps
 
 
-def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> MountStep | None:
-    if len(words) < 4:
-        raise VimageError("fstab_line", where=where,
-                          why="it needs device, directory, type, options")
-    source, directory, fstype, text = (_unescape(word) for word in words[:4])
-    options: Options = {}
-    for option in text.split(","):
-        name, equals, value = option.partition("=")
-        options[name] = value if equals else None
-    if "noauto" in options or fstype == "ignore" or fstype == "swap":
-        return None
-    base = root.rstrip("/")
-    normal = os.path.normpath(directory)
-    if normal != base and not normal.startswith(base + "/"):
-        raise VimageError("fstab_line", where=where, why=f"{directory} is not below {root}")
-    failok = "failok" in options
-    for word in ("rw", "auto", "failok", "late", ""):
-        options.pop(word, None)
-    return MountStep(fstype, source, root, normal[len(base):] or "/", options, timeout, failok)
+def mount_steps(line: str, root: str, timeout: float) -> list[MountStep]:
+    """A line of fstab(5) as a step; none where it says that it is not mounted with the others.
 
-
-def _unescape(word: str) -> str:
-    """The octal escapes of fstab(5): a space is \\040."""
-    parts = word.split("\\")
-    text = parts[0]
-    for part in parts[1:]:
-        if len(part) >= 3 and part[:3].isdigit() and all(c in "01234567" for c in part[:3]):
-            text += chr(int(part[:3], 8)) + part[3:]
-        else:
-            text += "\\" + part
-    return text
+    Raises ValueError with what is wrong with it.
+    """
+    found = fstab.parse(line)
+    if found.skipped:
+        return []
+    return [MountStep(found.fstype, found.source, root, fstab.below(root, found.directory),
+                      found.options, timeout, found.failok)]

@@ -15,7 +15,7 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from vimage.kernel import ProcessId
+from vimage.kernel import Kernel, ProcessId
 
 if TYPE_CHECKING:
     from vimage.steps.context import StepContext
@@ -98,6 +98,13 @@ class Step:
     def describe_undo(self) -> str:
         """The line of ``vimage plan stop``; empty when there is nothing to undo."""
         return ""
+
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        """The steps that stand for it, where it only gives others when it is done.
+
+        Raises VimageError.
+        """
+        return [self]
 
     def nodes(self, results: Mapping[str, Any]) -> Mapping[int, str]:
         """The netgraph nodes that it needs while the vimage is ready: id and name."""
