@@ -392,8 +392,9 @@ class Engine:
         """
         problems: list[Problem] = []
         try:
-            problems = await self._take_back_new(record) or await self._do_old_again(record) \
-                or await self._amend_back(record)
+            problems = await self._take_back_new(record)
+            if not problems:
+                problems = [*await self._do_old_again(record), *await self._amend_back(record)]
         finally:
             self.host.release_vnet(record.name)
         if problems:
@@ -459,6 +460,7 @@ class Engine:
         return []
 
     async def _amend_back(self, record: Record) -> list[Problem]:
+        problems: list[Problem] = []
         for entry in record.entries:
             if entry.change != AMENDED:
                 continue
@@ -467,9 +469,10 @@ class Engine:
                 await self._guarded(record, step, step.amend(
                     StepContext(self.host, record, entry, undoing=True), now))
             except VimageError as error:
-                return [error.problem]
-            entry.arguments, entry.change, entry.before = step.arguments(), "", None
-        return []
+                problems.append(error.problem)
+            else:
+                entry.arguments, entry.change, entry.before = step.arguments(), "", None
+        return problems
 
     # -- steps -----------------------------------------------------------------------------------
 

@@ -279,8 +279,8 @@ class BridgeStep(SharedBridgeStep):
             if not hooks:
                 kernel.ng_ether_set(
                     self._ether,
-                    promisc=False if record["set_promisc"] and promisc else None,
-                    autosrc=True if record["cleared_autosrc"] and not autosrc else None)
+                    promisc=_unless(promisc, not record["set_promisc"]),
+                    autosrc=_unless(autosrc, bool(record["cleared_autosrc"])))
         if record["caps_off"]:
             now = kernel.if_caps(self.parent)
             kernel.if_set_caps(self.parent, now | Cap(record["caps_off"]))
@@ -398,6 +398,12 @@ class HostBridgeStep(SharedBridgeStep):
             with contextlib.suppress(FileNotFoundError):  # a bridge goes with its last hook
                 kernel.ng_shutdown(by_id(node.id))
         return True
+
+
+def _unless(now: bool, wanted: bool) -> bool | None:
+    """What to set so that it is as wanted.  A node that has lost its last hook has forgotten
+    both settings (``ng_ether_shutdown``)."""
+    return None if now == wanted else wanted
 
 
 def shared_bridges(host: Host) -> dict[str, tuple[BridgeStep, JsonObject]]:
