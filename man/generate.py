@@ -116,7 +116,7 @@ def reserved() -> list[str]:
 PARTS: dict[str, Callable[[], list[str]]] = {
     "diagnostics": diagnostics,
     "variables of all": lambda: rows(Scope.GLOBAL),
-    "variables of a vimage": lambda: rows(Scope.VIMAGE, Scope.LINK, Scope.HOOK),
+    "variables of a vimage": lambda: rows(Scope.VIMAGE, Scope.LINK, Scope.SERIES),
     "variables of a bridge": lambda: rows(Scope.BRIDGE),
     "reserved variables": reserved,
 }

@@ -23,6 +23,9 @@ _ANYWHERE = [option for option in (*COMMON, HELP, VERSION) if not option.hidden]
 #: Verbs that rc.subr(8) knows without being told.
 _RC_OWN = ("start", "stop", "restart")
 
+#: What the values of options are called that are files.
+_PATHS = {"FILE": "_files", "DIR": "_directories"}
+
 _NAMES = "$(sysrc -n vimage_list 2>/dev/null)"
 
 
@@ -32,11 +35,18 @@ def bash(_: str) -> str:
     """The completion for bash."""
     formats = [(verb.name, option) for verb in VERBS for option in verb.options if option.choices]
     flags = sorted({option.flag for _, option in formats})
-    paths = [option.flag for option in _options_of_all() if option.value and not option.choices]
+    every = {f"*:{option.flag}": option for option in _options_of_all()
+             if option.value and not option.choices}
+    paths = [flag for flag, option in every.items() if option.value in _PATHS]
+    values = [flag for flag in every if flag not in paths]
+    alone = [f"{verb.name}:{option.flag}" for verb in VERBS for option in verb.options
+             if not option.value and f"*:{option.flag}" in every]
     return _BASH.format(
         verbs=_folded([verb.name for verb in VERBS], 12),
         options=_folded(sorted({"-h", *(option.flag for option in _ANYWHERE)}), 15),
-        paths="|".join(dict.fromkeys(paths)), flags="|".join(flags),
+        alone=f"\t{'|'.join(alone)})\t;;\n" if alone else "",
+        values=f"\t{'|'.join(values)})\treturn ;;\n" if values else "",
+        paths="|".join(paths), flags="|".join(f"*:{flag}" for flag in flags),
         choices="".join(f'\t\t{name})\tword="{" ".join(option.choices)}" ;;\n'
                         for name, option in formats),
         own="".join(f'\t{verb.name})\toptions="$options '
@@ -64,11 +74,11 @@ _vimage() {{
 		esac
 	done
 	COMPREPLY=()
-	case $previous in
-	{paths})
+	case $verb:$previous in
+{alone}	{paths})
 		compopt -o default
 		return ;;
-	{flags})
+{values}	{flags})
 		case $verb in
 {choices}		*)	return ;;
 		esac
@@ -165,20 +175,22 @@ def _zsh_option(option: Option) -> str:
     if option.choices:
         value = f":{option.value.lower()}:({' '.join(option.choices)})"
     elif option.value:
-        value = (":directory:_directories" if option.value == "DIR" else
-                 f":{option.value.lower()}:_files")
+        what = {"DIR": "directory"}.get(option.value, option.value.lower())
+        value = f":{what}:{_PATHS.get(option.value, ' ')}"
     return f"'{option.flag}[{meaning}]{value}'"
 
 
 def _zsh_rest(verb: Verb) -> str:
-    arguments = " \\\n\t\t\t    ".join(['"$options[@]"', *_zsh_arguments(verb)])
+    # An option of the verb's own takes the place of the common one of the same flag.
+    own = {option.flag for option in verb.options}
+    twice = "|".join(f"{option.flag}\\[*" for option in _ANYWHERE if option.flag in own)
+    common = f'"${{(@)options:#{twice}}}"' if twice else '"$options[@]"'
+    arguments = " \\\n\t\t\t    ".join([common, *_zsh_arguments(verb)])
     return f"\t\t{verb.name})\n\t\t\t_arguments {arguments} ;;\n"
 
 
 def _zsh_arguments(verb: Verb) -> list[str]:
-    # An option of the verb's own takes the place of the common one of the same flag.
-    own = [_zsh_option(option) for option in verb.options
-           if option.flag not in {common.flag for common in _ANYWHERE}]
+    own = [_zsh_option(option) for option in verb.options]
     words = [f"'1: :({' '.join(_words(verb))})'"] if _words(verb) else []
     if verb.rest:
         return [*own, "'1: :_vimage_names'", "'*::command:_normal'"]

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vimage.commands.verbs import VERBS
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -45,7 +47,16 @@ def reached(needs: Mapping[str, set[str]], module: str) -> set[str]:
 def test_there_are_no_circles():
     needs = {module: {other for other in imported(path) if other in MODULES} - {module}
              for module, path in MODULES.items()}
+    needs["vimage.main"] |= {f"vimage.commands.{verb.module}" for verb in VERBS}  # by name
     assert on_circles(needs) == set()
+
+
+def test_the_service_does_not_import_the_verbs():
+    for module, path in MODULES.items():
+        if module.startswith("vimage.service"):
+            assert {other for other in imported(path) if other.startswith(
+                ("vimage.commands.", "vimage.main", "vimage.client"))
+                    } <= {"vimage.commands.verbs"}, module
 
 
 def test_a_circle_is_found():

@@ -171,14 +171,14 @@ def test_a_result_that_arrives_in_the_moment_of_the_cancelling_is_closed(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """The call has ended, but the task has not seen it when it is cancelled."""
     thread, held = KernelThread(thread=True), Held()
-    wake = threads._Job._wake
+    wake = threads._Call._wake
 
     async def main() -> None:
-        def wake_and_cancel(job: threads._Job) -> None:
+        def wake_and_cancel(job: threads._Call) -> None:
             wake(job)
             task.cancel()
 
-        monkeypatch.setattr(threads._Job, "_wake", wake_and_cancel)
+        monkeypatch.setattr(threads._Call, "_wake", wake_and_cancel)
         task = asyncio.create_task(thread(lambda: held))
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -1,4 +1,4 @@
-"""Files that are the old one or the new one, never something between."""
+"""Replaces a file in one step: it is the old one or the new one at any instant."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import os
 def replace(path: str, body: bytes, *, sync: bool = False) -> None:
     """Write ``body`` to a temporary file (mode 0600) and rename it to ``path``.
 
-    That holds over the death of the process.  With ``sync`` (fsync(2)) it holds over that of
-    the host too.  Raises OSError; then ``path`` is as it was.
+    That holds when the process dies, and with ``sync`` (fsync(2)) when the host does.
+
+    Raises OSError; then ``path`` is as it was.
     """
     temporary = f"{path}.new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC

@@ -1,4 +1,4 @@
-"""What can be known to fail on this host before anything is touched."""
+"""Finds what would make starts fail on this host, before anything is touched."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from vimage import plan
 from vimage.configuration import names
+from vimage.configuration import variables as table
 from vimage.kernel import Kernel
 from vimage.messages import Problem, VimageError
 from vimage.model import Boot, Configuration, Vimage
 from vimage.steps.bridges import bridge_key, interface_at
-from vimage.steps.mounts import no_directory, read_fstab
+from vimage.steps.mounts import no_directory
 
 #: The oldest kernel that vimage is tested on (kern.osreldate).
 OLDEST = 1302000
@@ -52,12 +54,13 @@ def host(kernel: Kernel, *, privileged: bool) -> list[Problem]:
 #: hash tables as the kernel sizes them on a host of 4 GiB).
 MEMORY = 2 * 1024 * 1024
 
-#: struct nodeinfo in the list of all nodes (NGM_LISTNODES), bytes; and the nodes of the host.
+#: Bytes of a struct nodeinfo in the list of all nodes (NGM_LISTNODES), and a number of nodes
+#: that a host has without vimages.
 NODE, NODES_OF_HOST = 72, 100
 
 
 def limits(kernel: Kernel, configuration: Configuration) -> Iterator[Problem]:
-    """Warnings of what this host will run out of with all of the configuration running."""
+    """Warnings of what this host runs out of when all configured vimages run."""
     vimages = configuration.vimages.values()
     memory, have = len(vimages) * MEMORY, _number(kernel, "hw.physmem")
     if have and memory > have // 2:
@@ -92,18 +95,19 @@ def load_modules(kernel: Kernel) -> None:
 
 def vimage(kernel: Kernel, vimage: Vimage, configuration: Configuration,
            shared: Iterable[str] = (), *, running: bool = False) -> list[Problem]:
-    """Everything, but for a jail of its name, that would make the start of one vimage fail here.
+    """All that would make the start of a vimage fail here, except a jail of the same name.
 
-    ``shared`` are the keys of shared things that exist.  What exec_prepare or exec_prestart
-    may yet make is not missed: then it is a warning.  One that is ``running`` has its
-    interfaces itself.
+    ``shared`` are the keys of the shared things that exist.  Something missing that exec_prepare
+    or exec_prestart may make is only a warning.  The interfaces of a vimage that is ``running``
+    are not looked for.
     """
     try:
         return [
             *_root(kernel, vimage),
             *_interfaces(kernel, vimage, configuration, frozenset(shared), running=running),
             *([] if running else _nodes(kernel, vimage)),
-            *_mounts(kernel, vimage), *_boot(kernel, vimage), *_limits(kernel, vimage),
+            *_mounts_and_boot(kernel, vimage), *_resource_rules(kernel, vimage),
+            *_doubts(kernel, vimage),
         ]
     except OSError as error:
         return [_look_failed(vimage, error)]
@@ -115,7 +119,7 @@ def _look_failed(vimage: Vimage, error: OSError) -> Problem:
 
 
 def jail(kernel: Kernel, vimage: Vimage) -> list[Problem]:
-    """The jail that has its name."""
+    """A problem if a jail of the same name exists, or if that cannot be known."""
     try:
         there = kernel.jail_get(vimage.name)
     except FileNotFoundError:
@@ -202,21 +206,34 @@ def _nodes(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         yield from _taken(kernel, vimage, link.name, link.name)
 
 
-def _mounts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
-    if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
-        yield _about(vimage, "devfs_ruleset", "ruleset_missing", value=vimage.devfs_ruleset)
+def _mounts_and_boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    """Directories and programs are not missed where something is mounted that may bring them."""
+    brought = _prepares(vimage, "exec_prepare")
     try:
-        lines = (read_fstab(kernel, vimage.fstab, vimage.rootdir, 0)
-                 if vimage.fstab and vimage.rootdir != "/"
-                 and os.path.isdir(kernel.path(vimage.rootdir)) else [])
+        brought = _mounts_given(kernel, vimage) or brought
     except VimageError as error:
         yield Problem(error.problem.key, error.problem.fields, vimage.name)
-        return
-    if lines or _prepares(vimage, "exec_prepare"):
-        return  # what will be mounted may bring the directories
+        brought = True
+    yield from _mounts(kernel, vimage, brought=brought)
+    yield from _boot(kernel, vimage, brought=brought)
+
+
+def _mounts(kernel: Kernel, vimage: Vimage, *, brought: bool) -> Iterator[Problem]:
+    if vimage.devfs_enable and not kernel.devfs_ruleset_rules(vimage.devfs_ruleset):
+        yield _about(vimage, "devfs_ruleset", "ruleset_missing", value=vimage.devfs_ruleset)
     for wanted, path in ((vimage.devfs_enable, "/dev"), (vimage.procfs_enable, "/proc")):
-        if wanted:
+        if wanted and not brought:
             yield from _mount_point(kernel, vimage, path)
+
+
+def _mounts_given(kernel: Kernel, vimage: Vimage) -> bool:
+    """Whether a line says that something is mounted.  Raises VimageError."""
+    given = False
+    if os.path.isdir(kernel.path(vimage.rootdir)):
+        for step in plan.mounts(vimage):
+            expanded = step.expanded(kernel)
+            given = given or bool(expanded) and expanded != [step]
+    return given
 
 
 def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]:
@@ -228,7 +245,7 @@ def _mount_point(kernel: Kernel, vimage: Vimage, path: str) -> Iterator[Problem]
                              directory=vimage.rootdir.rstrip("/") + path, why=no_directory(error))
 
 
-def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+def _boot(kernel: Kernel, vimage: Vimage, *, brought: bool) -> Iterator[Problem]:
     if vimage.rootdir == "/":
         for service in vimage.afterstart_services:
             if service in HARMFUL_SHARED:
@@ -237,18 +254,28 @@ def _boot(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
         if vimage.boot is Boot.FULL:
             yield _about(vimage, "boot", "boot_full_shared", warning=True)
         yield Problem.of("no_boundary", vimage=vimage.name, warning=True, name=vimage.name)
-    elif vimage.exec_start and not _has_shell(kernel, vimage):
+    elif vimage.exec_start and not brought and not _has_shell(kernel, vimage):
         yield _about(vimage, "boot", "no_shell", name=vimage.name, root=vimage.rootdir)
 
 
-def _limits(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+def _resource_rules(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
     if vimage.rctl and not _number(kernel, "kern.racct.enable"):
         yield _about(vimage, "rctl", "no_racct", value=" ".join(vimage.rctl))
+
+
+def _doubts(kernel: Kernel, vimage: Vimage) -> Iterator[Problem]:
+    """What the rows of the table of variables have to say of the values on this host."""
+    for row, part, owner in (
+            *((row, row.part, vimage) for row in table.VIMAGE.values()),
+            *((row, f"{row.part}{link.index}", link)
+              for row in table.LINK.values() for link in vimage.links)):
+        reason = row.doubt(kernel, owner) if row.doubt is not None else ""
+        if reason:
+            yield _about(vimage, part, "value_doubtful", warning=True,
+                         value=row.shown(row.value(owner)), reason=reason)
 
 
 def _has_shell(kernel: Kernel, vimage: Vimage) -> bool:
     """Whether /bin/sh is there, or may be by the time it is needed."""
     root = kernel.path(vimage.rootdir)
-    return (os.path.lexists(os.path.join(root, "bin/sh")) or not os.path.isdir(root)
-            or bool(vimage.fstab) and os.access(kernel.path(vimage.fstab), os.R_OK)
-            or _prepares(vimage, "exec_prepare"))
+    return (os.path.lexists(os.path.join(root, "bin/sh")) or not os.path.isdir(root))

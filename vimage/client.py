@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: How often a connection that is refused is tried again, 50 ms apart.
 REFUSALS = 10
 
-#: Seconds without a sign of a service that is there or about to come.
+#: Seconds that the command waits for a service to answer.
 PATIENCE = 30.0
 
 #: Seconds between two tries to reach it, and between two to start one.
@@ -31,17 +31,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Patience:
-    """The time until waiting is over."""
+    """The time that the command waits for a service, PATIENCE seconds."""
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """There was a sign of life."""
+        """Begin to wait anew: the service has answered."""
         self._end = time.monotonic() + PATIENCE
 
     def over(self) -> bool:
-        """Wait a little; whether it was in vain for too long."""
+        """Sleep for PAUSE seconds; returns whether the time is over."""
         time.sleep(PAUSE)
         return time.monotonic() > self._end
 
@@ -77,7 +77,7 @@ def ask(request: bytes, printer: "Printer", start: "Callable[[], None] | None" =
             if status is not None:
                 return status
             turned_away = True
-            if talk.again:
+            if talk.ending:
                 patience.renew()
         elif start is not None:
             if time.monotonic() >= next_start:
@@ -92,7 +92,7 @@ def ask(request: bytes, printer: "Printer", start: "Callable[[], None] | None" =
 
 
 def _comes_back() -> bool:
-    """Whether there will be a service again."""
+    """Whether daemon(8) is going to start a service again."""
     from vimage.service import launch
 
     return launch.supervised()
@@ -130,8 +130,8 @@ class _Talk:
         self._printer = printer
         self._in_version_1 = in_version_1  # the request is one of version 1
         self._begun = False  # an event has come
-        self.again = False  # the service is ending and said so
-        self.old = False  # it is one of version 1 and has refused the request
+        self.ending = False  # the service is ending and said so
+        self.old = False  # the service is of version 1 and has refused the request
 
     def exchange(self, request: bytes, leaves_work: bool) -> int | None:
         """The exit status; None when the service has ended before it began.
@@ -176,7 +176,7 @@ class _Talk:
                 continue
             event = wire.object_of(body)
             if event["event"] == "again":
-                self.again = True
+                self.ending = True
                 return None
             self._begun = True
             printer.send(event)

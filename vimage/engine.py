@@ -1,7 +1,7 @@
-"""Carries out on one vimage what its steps say: start, stop, change, settle.
+"""Starts, stops, changes and settles one vimage, step by step.
 
-The engine does one thing to one vimage; in which order things are done, and that no two are
-done to one vimage at once, is for ``vimage.jobs`` to see to.
+The engine does one thing to one vimage at a time.  ``vimage.jobs`` decides the order, and never
+lets it do two things to one vimage at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from vimage.steps.step import Rank, Step
 
 T = TypeVar("T")
 
-#: What a reboot undoes by itself.
+#: The ranks of steps that a jail can keep from being undone as long as it is there.
+_KEPT_BY_JAIL = frozenset({Rank.PROCESSES, Rank.EIFACE, Rank.VNETS})
+
+#: The ranks of steps that a reboot undoes by itself.
 _LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
 
 
@@ -68,23 +71,23 @@ class Result:
 
 
 class Observer(Protocol):
-    """Who looks after vimages that are ready.
+    """Is called when a vimage becomes ready, and before it ceases to be.
 
-    What is looked after is one record: it is ready from ``ready`` to the next ``leaving``.
+    Both calls name the record; a vimage that is started again has another one.
     """
 
     def ready(self, record: Record) -> None:
-        """From now on, and when it has been changed."""
+        """The vimage is ready: after a start, a change, or the start of this process."""
 
     def leaving(self, record: Record) -> None:
-        """Not from now on: it is going to be stopped, or changed."""
+        """The vimage is about to be stopped or changed."""
 
     def failed(self, vimage: Vimage, file: str, result: Result) -> None:
-        """Its start has failed, and what was made of it is undone."""
+        """The start of a vimage has failed and was undone."""
 
 
 class NoObserver:
-    """Nobody looks after them: the command acts itself."""
+    """For the command that acts itself: nothing is watched."""
 
     def ready(self, record: Record) -> None:
         """Do nothing."""
@@ -109,9 +112,11 @@ class Engine:
     def __init__(self, host: Host, observer: Observer) -> None:
         self.host = host
         self.observer = observer
-        #: The host goes down: what it takes with it is not undone.
+        #: The host goes down: what the reboot undoes by itself is left to it.
         self.going_down = False
         self._starting: dict[str, asyncio.Task[None]] = {}
+        self._interrupted: set[str] = set()
+        self._changing: dict[str, asyncio.Task[list[Problem]]] = {}
 
     @property
     def records(self) -> dict[str, Record]:
@@ -121,15 +126,26 @@ class Engine:
 
     async def start(self, vimage: Vimage, configuration: Configuration,
                     file: str = "") -> Result:
-        """From nothing to ready, or back to nothing."""
+        """Start a vimage.  If that fails or is interrupted, undo what was done."""
+        try:
+            return await self._start(vimage, configuration, file)
+        finally:
+            self._interrupted.discard(vimage.name)
+
+    async def _start(self, vimage: Vimage, configuration: Configuration, file: str) -> Result:
         record = self.records.get(vimage.name)
         if record is not None:
+            was = record.state
             problems = await self._settle(record)
+            if record.state == READY and was != READY:
+                self.observer.ready(record)
             if record.name in self.records:
                 return Result(vimage.name, Outcome.ALREADY_READY if record.state == READY
                               else Outcome.FAILED, tuple(problems))
             for problem in problems:
                 self.host.log.warning("%s", problem)
+        if vimage.name in self._interrupted:
+            return interrupted(vimage.name)
         record = Record(vimage.name, STARTING, configuration=vimage.to_dict(), file=file)
         task = asyncio.ensure_future(self._do_all(record, plan.start(vimage, configuration)))
         self._starting[vimage.name] = task
@@ -146,19 +162,27 @@ class Engine:
             raise
         finally:
             del self._starting[vimage.name]
-            self.host.release(vimage.name)
+            self.host.release_vnet(vimage.name)
         self.observer.ready(record)
         return Result(vimage.name, Outcome.READY)
 
     def interrupt(self, name: str) -> None:
-        """Cut a start short that is under way: it is undone."""
+        """Cancel a start that is under way, so that it is undone."""
+        self._interrupted.add(name)
         if name in self._starting:
             self._starting[name].cancel()
+
+    def go_down(self) -> None:
+        """The host goes down: leave to the reboot what it undoes by itself, and cut short the
+        changes that are under way."""
+        self.going_down = True
+        for task in self._changing.values():
+            task.cancel()
 
     # -- stop ----------------------------------------------------------------------------------
 
     async def stop(self, name: str) -> Result:
-        """Undo all that the record of a vimage holds."""
+        """Stop a vimage: undo every entry of its record."""
         record = self.records.get(name)
         if record is None:
             return Result(name, Outcome.NOT_RUNNING)
@@ -167,7 +191,7 @@ class Engine:
                       tuple(problems))
 
     async def settle(self, name: str) -> Result:
-        """Take back what an earlier process left half done; what is ready is left alone."""
+        """Undo what an earlier process left half done.  A vimage that is ready is left alone."""
         record = self.records.get(name)
         if record is None:
             return Result(name, Outcome.NOT_RUNNING)
@@ -187,30 +211,50 @@ class Engine:
         return await self._undo(record)
 
     async def _undo(self, record: Record) -> list[Problem]:
-        """Undo every entry, by rank.  What fails stays in the record for the next try."""
+        """Undo every entry, by rank.  An entry that fails stays in the record for the next stop."""
         if record.state in (READY, CHANGING):
             self.observer.leaving(record)
         record.state = STOPPING
         if record.name in self.records:
             self._save(record)
-        problems: list[Problem] = []
         try:
-            for entry, step in plan.stop(record):
-                problems += await self._undo_entry(record, entry, step)
-                if entry.state == UNDONE:
-                    record.entries.remove(entry)
-                if step.undo_runs_commands:
-                    self._save(record)
+            problems, left = await self._undo_by_rank(record)
+            if record.jid is None and any(step.rank in _KEPT_BY_JAIL
+                                          for _, step in steps_of(record)):
+                for problem in left:
+                    self.host.log.warning("%s; tried again without the jail", problem)
+                again, left = await self._undo_by_rank(record)
+                problems += again
+            problems += left
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if record.entries:
             self._save(record)
         else:
             self._forget(record)
         return problems
 
+    async def _undo_by_rank(self, record: Record) -> tuple[list[Problem], list[Problem]]:
+        """The problems of entries that are undone all the same, and of those that are left."""
+        problems: list[Problem] = []
+        left: list[Problem] = []
+        for entry, step in plan.stop(record):
+            found = await self._undo_entry(record, entry, step)
+            if entry.state == UNDONE:
+                record.entries.remove(entry)
+                problems += found
+            else:
+                left += found
+            if step.undo_runs_commands:
+                self._save(record)
+        return problems, left
+
     async def _undo_entry(self, record: Record, entry: Entry, step: Step) -> list[Problem]:
-        """Undo one entry; its state says whether it is undone.  No command is run twice."""
+        """Undo one entry; afterwards its state is UNDONE if it was.
+
+        An entry whose undo runs commands counts as undone even if they fail, since none is run
+        twice.
+        """
         if entry.state == UNDONE or self.going_down and step.rank in _LEFT_TO_REBOOT:
             entry.state = UNDONE
             return []
@@ -236,9 +280,9 @@ class Engine:
 
     async def change(self, name: str, vimage: Vimage, configuration: Configuration,
                      difference: Difference) -> Result:
-        """Make a vimage that is ready what ``vimage`` says, or leave it as it was.
+        """Make a vimage that is ready match ``vimage``; if that fails, take the change back.
 
-        The record says how far a change has come; one write makes it count.
+        The record says how far the change has come; the write of ``_commit`` completes it.
         """
         record = self.records[name]
         self.observer.leaving(record)
@@ -246,7 +290,9 @@ class Engine:
         try:
             if difference:
                 record.state, record.target, record.note = CHANGING, vimage.to_dict(), ""
-                problems = await self._change(record, difference)
+                task = asyncio.ensure_future(self._change(record, difference))
+                self._changing[name] = task
+                problems = await task
                 if problems:
                     record.note = f"reload failed: {problems[0]}"
                     return Result(name, Outcome.FAILED,
@@ -256,26 +302,32 @@ class Engine:
                 self.host.journal.write(record)
         except VimageError as error:  # nothing but the record was touched
             for entry in record.entries:
-                entry.change = ""
+                entry.change, entry.before = "", None
             record.state, record.target, record.configuration = READY, None, before
             record.note = f"reload failed: {error}"
             return Result(name, Outcome.FAILED, (error.problem,))
         except asyncio.CancelledError:
+            if self.going_down and not _cancelling():  # a stop comes next
+                return Result(name, Outcome.FAILED, (Problem.of("service_stopping"),))
             await self._roll_back(record)
             raise
         finally:
-            self.host.release(name)
-            if record.state == READY:
-                self.observer.ready(record)
+            self._changing.pop(name, None)
+            self.host.release_vnet(name)
+            self.observer.ready(record)  # also one that could not be taken back
         return Result(name, Outcome.CHANGED)
 
     async def _change(self, record: Record, difference: Difference) -> list[Problem]:
-        """Empty when all was done and the record says so."""
+        """Do the change and commit it.  Returns the problems, none on success."""
         steps = steps_of(record)
         replaced = [pair for pair in steps if pair[1].identity in difference.replaced]
         removed = [pair for pair in steps if pair[1].identity in difference.removed]
         for entry, _ in (*replaced, *removed):
             entry.change = OLD
+        amended = {step.identity for _, step in difference.amended}
+        for entry, step in steps:
+            if step.identity in amended:  # also if nothing but its interface is a new one
+                entry.change, entry.before = AMENDED, entry.arguments
         self.host.journal.write(record)
         try:
             problems = await self._undo_old(record, replaced)
@@ -292,9 +344,13 @@ class Engine:
 
     async def _undo_old(self, record: Record,
                         old: Sequence[tuple[Entry, Step]]) -> list[Problem]:
+        going = {step.makes for _, step in old if step.makes}
         for entry, step in plan.undo_order(old):
-            if not step.undo_runs_commands:  # those record it themselves, once they run one
-                entry.state = UNDOING
+            for other, user in old:
+                if step.makes in user.uses and going.issuperset(user.uses):
+                    other.state = UNDONE  # what was done to an interface goes with it
+            if entry.state != UNDONE and not step.undo_runs_commands:
+                entry.state = UNDOING  # those with commands record it themselves
                 self.host.journal.write(record)
             problems = await self._undo_entry(record, entry, step)
             if problems:
@@ -303,16 +359,16 @@ class Engine:
 
     async def _amend(self, record: Record, was: Step, step: Step) -> None:
         entry = next((e for e, s in steps_of(record) if s.identity == step.identity
-                      and e.change != OLD), None)
+                      and e.change == AMENDED), None)
         if entry is None:
             await self._do_all(record, [step], change=NEW)
             return
-        entry.change, entry.before, entry.arguments = AMENDED, entry.arguments, step.arguments()
+        entry.arguments = step.arguments()
         self.host.journal.write(record)
         await self._guarded(record, step, step.amend(StepContext(self.host, record, entry), was))
 
     def _commit(self, record: Record) -> None:
-        """One write, and the change counts."""
+        """Complete the change with one write.  Raises VimageError, with the record as it was."""
         assert record.target is not None
         entries, configuration, target = record.entries, record.configuration, record.target
         changes = [(entry, entry.change, entry.before) for entry in entries]
@@ -330,16 +386,17 @@ class Engine:
             raise
 
     async def _roll_back(self, record: Record) -> list[Problem]:
-        """Take a change back that failed, or that an earlier process did not end.
+        """Take back a change that failed, or that an earlier process did not complete.
 
-        What cannot be taken back stays CHANGING, for the next try.
+        If that fails, the record stays CHANGING, for the next try.
         """
         problems: list[Problem] = []
         try:
-            problems = await self._take_back_new(record) or await self._do_old_again(record) \
-                or await self._amend_back(record)
+            problems = await self._take_back_new(record)
+            if not problems:
+                problems = [*await self._do_old_again(record), *await self._amend_back(record)]
         finally:
-            self.host.release(record.name)
+            self.host.release_vnet(record.name)
         if problems:
             self._save(record)
             return problems
@@ -349,7 +406,7 @@ class Engine:
         return []
 
     async def _take_back_new(self, record: Record) -> list[Problem]:
-        """A command that fails is only logged: it is not run again."""
+        """Undo the new entries.  A command that fails is logged, and not run again."""
         left: list[Problem] = []
         new = [pair for pair in steps_of(record) if pair[0].change == NEW]
         for entry, step in plan.undo_order(new):
@@ -364,7 +421,7 @@ class Engine:
         return left
 
     async def _do_old_again(self, record: Record) -> list[Problem]:
-        """What the change has undone, in the order in which it was first done."""
+        """Do the old entries again that the change has undone, in their first order."""
         for entry, step in steps_of(record):
             if entry.change != OLD:
                 continue
@@ -387,6 +444,7 @@ class Engine:
             problems = await self._undo_entry(record, entry, step)
             if problems:
                 return problems
+        place = record.entries.index(entry)
         record.entries.remove(entry)  # the step records its intent anew
         entry.state, entry.results = BEGUN, {}
         try:
@@ -396,20 +454,25 @@ class Engine:
                 entry.state = UNDONE
                 record.entries.append(entry)
             return [error.problem]
+        finally:  # services are stopped in the reverse order of their first start
+            record.entries.remove(entry)
+            record.entries.insert(place, entry)
         return []
 
     async def _amend_back(self, record: Record) -> list[Problem]:
+        problems: list[Problem] = []
         for entry in record.entries:
             if entry.change != AMENDED:
                 continue
             step, now = before_amendment(entry), from_entry(entry)
             try:
-                await self._guarded(record, step,
-                                    step.amend(StepContext(self.host, record, entry), now))
+                await self._guarded(record, step, step.amend(
+                    StepContext(self.host, record, entry, undoing=True), now))
             except VimageError as error:
-                return [error.problem]
-            entry.arguments, entry.change, entry.before = step.arguments(), "", None
-        return []
+                problems.append(error.problem)
+            else:
+                entry.arguments, entry.change, entry.before = step.arguments(), "", None
+        return problems
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -432,7 +495,7 @@ class Engine:
 
     def _record_ahead(self, record: Record, steps: Iterable[Step],
                       change: str) -> deque[Entry]:
-        """One write for the intents of the next steps, as far as they are known already."""
+        """Record the intents of the next steps, as far as they are known, in one write."""
         entries: deque[Entry] = deque()
         for step in steps:
             entry = _entry(step, change)
@@ -448,7 +511,7 @@ class Engine:
         return entries
 
     async def _guarded(self, record: Record, step: Step, act: Awaitable[T]) -> T:
-        """Whatever goes wrong in a step is a StepFailed."""
+        """Await a step; every error of it is raised as StepFailed."""
         try:
             return await act
         except (VimageError, OSError) as error:
@@ -460,8 +523,8 @@ class Engine:
     # -- the journal -----------------------------------------------------------------------------
 
     def _save(self, record: Record) -> None:
-        """Write while undoing.  A full disk must not keep anything from being undone:
-        the older record says more than there is, and undo copes with that."""
+        """Write the record while undoing.  An error is only logged: the older record on disk has
+        entries that are undone already, and undoing them again is harmless."""
         try:
             self.host.journal.write(record)
         except VimageError as error:
@@ -476,13 +539,13 @@ class Engine:
 
 def interrupted(name: str, problems: Sequence[Problem] = (),
                 outcome: Outcome = Outcome.FAILED) -> Result:
-    """The end of a start that a later stop has made pointless."""
+    """The result of a start that a later stop has interrupted."""
     return Result(name, outcome,
                   (Problem.of("start_interrupted", vimage=name, name=name), *problems))
 
 
 def reason(error: VimageError | OSError) -> str:
-    """Why, in words."""
+    """The text of an error, without the errno."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error)

@@ -17,7 +17,7 @@ Event = Mapping[str, Any]
 
 
 class Sink(Protocol):
-    """Whoever asked: this process's terminal, a client of the service, the log."""
+    """Where events go: the terminal, a client of the service, the log."""
 
     def send(self, event: Event) -> None:
         """Take one event.  Never raises, and never waits."""

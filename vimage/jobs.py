@@ -30,7 +30,7 @@ def silent(_: Result) -> None:
     """Report to nobody."""
 
 
-class Verb(Enum):
+class Action(Enum):
     """What a job does to its vimage."""
 
     START = "start"
@@ -42,14 +42,14 @@ class Verb(Enum):
 class Job:
     """One thing done to one vimage."""
 
-    __slots__ = ("_wake", "_wakes", "act", "depend", "has_ended", "interrupted", "name", "needs",
-                 "reports", "result", "running", "stop_before", "verb")
+    __slots__ = ("_wake", "_wakes", "act", "action", "depend", "has_ended", "interrupted", "name",
+                 "needs", "reports", "result", "running", "stop_before")
 
-    def __init__(self, name: str, verb: Verb, act: Callable[[Job], Awaitable[Result | None]],
+    def __init__(self, name: str, action: Action, act: Callable[[Job], Awaitable[Result | None]],
                  report: Report) -> None:
         self.name = name
-        self.verb = verb
-        self.act = act  # None: there is nothing to tell
+        self.action = action
+        self.act = act  # carries it out; a result of None is not reported
         self.reports = [report]
         self.needs: list[Job] = []  # they come before it, and were accepted no later
         self.depend: tuple[str, ...] = ()  # START: what the vimage depends on
@@ -62,7 +62,7 @@ class Job:
         self._wake: asyncio.Future[None] | None = None
 
     async def end_of(self, other: Job) -> None:
-        """Wait for the end of another, or for ``wake``."""
+        """Wait until another job has ended, or until ``wake`` is called."""
         if other.has_ended:
             return
         other._wakes.append(self)
@@ -73,12 +73,12 @@ class Job:
             self._wake = None
 
     def wake(self) -> None:
-        """Wait for no other job any more."""
+        """End the wait in ``end_of``."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     def end(self) -> None:
-        """Nothing more is done by this job."""
+        """It has ended: wake the jobs that wait for it."""
         self.running, self.has_ended = False, True
         for other in self._wakes:
             other.wake()
@@ -90,7 +90,7 @@ class Job:
 
 
 class Slots:
-    """How many jobs may be under way at once; the number can change."""
+    """A semaphore for the jobs that run at once; its limit can change meanwhile."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -98,7 +98,7 @@ class Slots:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def set_limit(self, limit: int) -> None:
-        """From now on."""
+        """Change the limit; jobs that run already are left alone."""
         self.limit = limit
         self._wake()
 
@@ -143,22 +143,23 @@ class Jobs:
         self._idle.set()
 
     def add(self, jobs: Sequence[Job]) -> None:
-        """Accept the jobs of one operation; each comes after those it needs."""
+        """Put the jobs of one operation into their queues; each comes after those it needs."""
         for job in jobs:
             queue = self._queues.setdefault(job.name, deque())
             before = queue[-1] if queue else None
             queue.append(job)
             self._idle.clear()
-            task = asyncio.create_task(self._run(job, before), name=f"{job.verb.value} {job.name}")
+            task = asyncio.create_task(self._run(job, before),
+                                       name=f"{job.action.value} {job.name}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def busy(self, name: str) -> bool:
-        """Whether something is done, or is to be done, to this vimage."""
+        """Whether a job of this vimage has not ended."""
         return name in self._queues
 
     def names(self) -> list[str]:
-        """The vimages to which something is done, or is to be done."""
+        """The vimages with a job that has not ended."""
         return list(self._queues)
 
     def waiting(self, name: str) -> tuple[Job, ...]:
@@ -166,38 +167,43 @@ class Jobs:
         return tuple(self._queues.get(name, ()))
 
     def last(self, name: str) -> Job | None:
-        """The job after which nothing more is to be done to this vimage."""
+        """The last job in the queue of a vimage, None when the queue is empty."""
         queue = self._queues.get(name)
         return queue[-1] if queue else None
+
+    def start_of(self, name: str) -> Job | None:
+        """The start of a vimage that is under way or to come, and not interrupted."""
+        return next((job for job in self._queues.get(name, ())
+                     if job.action is Action.START and not job.interrupted), None)
 
     def starts(self) -> dict[str, tuple[str, ...]]:
         """The vimages that are to be started, or are being started: name to ``depend``."""
         return {job.name: job.depend for queue in self._queues.values() for job in queue
-                if job.verb is Verb.START and not job.interrupted}
+                if job.action is Action.START and not job.interrupted}
 
     def interrupt_starts(self, names: Iterable[str], *, of_restarts: bool = True) -> None:
-        """A stop of these has been accepted: no start before it is to go on.
+        """Interrupt the starts in these queues, for a stop that comes after them.
 
-        A restart lets another restart go on (``of_restarts``).
+        Without ``of_restarts`` the start of a restart goes on.
         """
         for name in names:
             for job in self._queues.get(name, ()):
-                if job.verb is Verb.START and not job.interrupted \
+                if job.action is Action.START and not job.interrupted \
                         and (of_restarts or job.stop_before is None):
                     job.interrupted = True
                     if job.running:
                         self._interrupt(name)
                     elif self._queues[name][0] is job:
-                        job.wake()  # it waits for others only
+                        job.wake()  # it waits for jobs of other vimages
 
     async def idle(self) -> None:
-        """Return when nothing is left to be done."""
+        """Return when all queues are empty."""
         while self._queues:
             self._idle.clear()
             await self._idle.wait()
 
     async def cancel(self) -> None:
-        """End what is under way; what was begun is undone."""
+        """Cancel every job; a start that has begun is undone first."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -218,15 +224,23 @@ class Jobs:
                 "service_stopping", vimage=job.name),))
             raise
         except Exception as error:
-            self._log.exception("%s %s", job.verb.value, job.name)
+            self._log.exception("%s %s", job.action.value, job.name)
             job.result = Result(job.name, Outcome.FAILED, (Problem.of(
                 "step_failed", vimage=job.name, name=job.name,
                 why=f"internal error: {error!r}"),))
         finally:
             self._end(job)
-            if job.result is not None:
-                for report in job.reports:
-                    report(job.result)
+            self._report(job)
+
+    def _report(self, job: Job) -> None:
+        """Hand the result to each report, also after one that raised."""
+        if job.result is None:
+            return
+        for report in job.reports:
+            try:
+                report(job.result)
+            except Exception:
+                self._log.exception("%s %s", job.action.value, job.name)
 
     def _end(self, job: Job) -> None:
         queue = self._queues[job.name]
@@ -239,8 +253,8 @@ class Jobs:
 
 
 async def ended(jobs: Iterable[Job]) -> list[Result]:
-    """Wait for jobs; their results."""
-    waiting = Job("", Verb.SETTLE, _nothing, silent)
+    """Wait for jobs; returns the results of those that have one."""
+    waiting = Job("", Action.SETTLE, _nothing, silent)
     results = []
     for job in jobs:
         await waiting.end_of(job)

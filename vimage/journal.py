@@ -1,10 +1,10 @@
 """The record of what was done to the host, so that another process can undo exactly it.
 
-One file per vimage, one per shared thing and one per matter that the service is to remember,
-below ``/var/run/vimage``, mode 0600: ``vimages/NAME.json``, ``shared/KEY.json`` and
-``service/KEY.json``.  Each is written whole to a temporary file and renamed: it survives the
-death of the process at any instant, at the price of a write.  It need not survive the host:
-what it describes does not either.
+One file for each vimage, each shared thing and each thing that the service remembers, below
+``/var/run/vimage``, mode 0600: ``vimages/NAME.json``, ``shared/KEY.json`` and
+``service/KEY.json``.  A file is written under a temporary name and renamed, so it survives the
+death of the process at any instant.  It need not survive a reboot, because what it describes
+does not.
 
 A file is the CRC-32 of the rest in eight hexadecimal digits, a newline, and a JSON object:
 
@@ -14,10 +14,12 @@ A file is the CRC-32 of the rest in eight hexadecimal digits, a newline, and a J
 ``by``     the version of vimage that wrote it
 =========  ==================================================================================
 
-and what ``Record``, or ``facts``, hold.  A record of another boot, or one that is damaged, is
-set aside (``aside/``), never guessed at.  One of an older level is upgraded as it is read.  One
-of a newer level is left as it is; of a vimage, its ``name``, ``jail`` and ``holds`` have the
-same meaning at every level, so that what it uses counts as in use.
+For a vimage the fields of ``Record`` follow, for the others ``facts``, one JSON object.
+
+A record of another boot, or one that is damaged, is moved to ``aside/`` and not used.  One of an
+older level is upgraded as it is read.  One of a newer level is left as it is.  In the record of a
+vimage ``name``, ``jail`` and ``holds`` have the same meaning at every level, so that what a newer
+version uses counts as in use.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from typing import Any
 
 from vimage import __version__
 from vimage.atomic import replace as replace
+from vimage.configuration.values import RULES
 from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError
 
@@ -41,11 +44,11 @@ DIRECTORY = "/var/run/vimage"
 
 JsonObject = dict[str, Any]
 
-#: States of an entry.  Begun: the intent is known, whether the act took place is not.
+#: States of an entry.  BEGUN: the intent is recorded; whether the step acted is not known.
 BEGUN = "begun"
 DONE = "done"
 UNDOING = "undoing"  # a command of its undo was begun, which must not run twice
-UNDONE = "undone"  # by a change under way, which may yet be taken back
+UNDONE = "undone"  # by a change under way; rolling it back does the step again
 
 #: What a change under way does with an entry.
 NEW = "new"
@@ -92,7 +95,7 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """What exists of one vimage."""
+    """What exists of one vimage, as its file holds it."""
 
     name: str
     state: str = STARTING
@@ -149,7 +152,7 @@ class Newer:
 
     @classmethod
     def of(cls, part: str, name: str, data: JsonObject) -> Newer:
-        """From as much of the data as has the same meaning at every level."""
+        """Read the fields that have the same meaning at every level."""
         holds = data.get("holds")
         return cls(part, name, data["level"], str(data.get("by", "")), _jail(data.get("jail")),
                    tuple(map(str, holds)) if isinstance(holds, list) else ())
@@ -163,7 +166,8 @@ class Newer:
 
 
 def _vimage_level_1(data: JsonObject) -> JsonObject:
-    """Level 0 had no entry for a move, nor for addresses, which a change has to know."""
+    """Level 0 had no entry for a move, nor for addresses, which a change has to know, and kept
+    the amounts of resource rules as they were written."""
     entries = [{**entry, "results": entry["facts"]} for entry in data["entries"]]
     more: list[JsonObject] = []
     if data["state"] == READY:
@@ -176,11 +180,15 @@ def _vimage_level_1(data: JsonObject) -> JsonObject:
         if pairs or routers:
             more.append({"kind": "addresses", "results": {}, "state": DONE,
                          "arguments": {"addresses": pairs, "routers": routers}})
-    return {**data, "file": "", "note": "", "entries": [*entries, *more]}
+    configuration = dict(data["configuration"])
+    with contextlib.suppress(ValueError):  # then it is shown as changed, no more
+        configuration["rctl"] = list(RULES.parse(" ".join(configuration.get("rctl", ()))))
+    return {**data, "file": "", "note": "", "configuration": configuration,
+            "entries": [*entries, *more]}
 
 
 def _same(data: JsonObject) -> JsonObject:
-    """Level 1 only has a number for it."""
+    """Level 1 has the same fields as level 0."""
     return data
 
 
@@ -193,14 +201,15 @@ UPGRADES: dict[str, tuple[Callable[[JsonObject], JsonObject], ...]] = {
 
 
 class Journal:
-    """The state directory.  Raises VimageError("state_unwritable") when a write fails.
+    """The state directory, as it was read and as this process has changed it.
 
-    What could not be written is written later, by ``flush``.
+    Every change raises VimageError("state_unwritable") when it cannot be written.  It holds for
+    this process all the same, and ``flush`` writes it later.
     """
 
     def __init__(self, directory: str | os.PathLike[str], boot_id: str,
                  kinds: Collection[str] | None = None) -> None:
-        """``kinds`` of steps are known; a record with another is of a newer version."""
+        """A record with a step that is not of ``kinds`` counts as written by a newer version."""
         self.directory = os.fspath(directory)
         self.boot_id = boot_id
         self.records: dict[str, Record] = {}
@@ -225,6 +234,7 @@ class Journal:
                     os.makedirs(f"{self.directory}/{part}", mode=0o700, exist_ok=True)
                 os.chmod(self.directory, 0o700)
                 self._acquire()
+                self._remove_unfinished()
             except OSError as error:
                 raise VimageError("state_unwritable", path=self.directory,
                                   why=error.strerror) from error
@@ -233,7 +243,7 @@ class Journal:
                 self._read(part, name)
 
     def close(self) -> None:
-        """Let another process have it."""
+        """Release the lock, so that another process can open it for writing."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -249,6 +259,13 @@ class Journal:
                 raise VimageError("state_busy", path=self.directory) from error
             raise
 
+    def _remove_unfinished(self) -> None:
+        """What a process has left that was killed in the middle of a write."""
+        for part in UPGRADES:
+            for file in os.listdir(f"{self.directory}/{part}"):
+                if file.endswith(".new"):
+                    os.unlink(f"{self.directory}/{part}/{file}")
+
     def _names(self, part: str) -> Iterator[str]:
         try:
             files = sorted(os.listdir(f"{self.directory}/{part}"))
@@ -260,7 +277,7 @@ class Journal:
                 yield name
 
     def _read(self, part: str, name: str) -> None:
-        """One record.  What is wrong with it keeps no other from being read."""
+        """Read one record.  An error in it does not keep the others from being read."""
         path = self._path(part, name)
         try:
             with open(path, "rb") as file:
@@ -320,10 +337,13 @@ class Journal:
         self.records.pop(name, None)
         self._write("vimages", name)
 
-    def write_shared(self, key: str, facts: JsonObject) -> None:
-        """Make the record of a shared thing equal to ``facts``."""
+    def write_shared(self, key: str, data: JsonObject) -> None:
+        """Make the record of a shared thing equal to ``data``.
+
+        Raises VimageError: state_unwritable, state_newer.
+        """
         self._keep_newer("shared", key)
-        self.shared[key] = facts
+        self.shared[key] = data
         self._write("shared", key)
 
     def remove_shared(self, key: str) -> None:
@@ -331,14 +351,14 @@ class Journal:
         self.shared.pop(key, None)
         self._write("shared", key)
 
-    def remember(self, key: str, facts: JsonObject) -> None:
-        """What the service has to know after its own death."""
-        if self.remembered.get(key) != facts or ("service", key) in self._unwritten:
-            self.remembered[key] = facts
+    def remember(self, key: str, data: JsonObject) -> None:
+        """Write something that the next service has to know."""
+        if self.remembered.get(key) != data or ("service", key) in self._unwritten:
+            self.remembered[key] = data
             self._write("service", key)
 
     def forget(self, key: str) -> None:
-        """The service need not know it any longer."""
+        """Remove what ``remember`` has written."""
         if self.remembered.pop(key, None) is not None or ("service", key) in self._unwritten:
             self._write("service", key)
 
@@ -352,24 +372,25 @@ class Journal:
             raise VimageError(self.newer[part][name].problem)
 
     def _write(self, part: str, name: str) -> None:
-        """Make the file what this process knows; no file where it knows nothing."""
+        """Write the file of a record, or remove it when the record was removed."""
         if name in self.newer[part]:
             return  # what a newer version has written stays
-        path, facts = self._path(part, name), self._facts(part, name)
+        path, data = self._path(part, name), self._data(part, name)
         try:
-            if facts is None:
+            if data is None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
             else:
                 body = json.dumps({"level": len(UPGRADES[part]), "by": __version__,
-                                   "boot": self.boot_id, **facts}, separators=(",", ":"))
+                                   "boot": self.boot_id, **data}, separators=(",", ":"))
                 replace(path, _seal(body.encode()))
         except OSError as error:
             self._unwritten[part, name] = None
             raise VimageError("state_unwritable", path=path, why=error.strerror) from error
         self._unwritten.pop((part, name), None)
 
-    def _facts(self, part: str, name: str) -> JsonObject | None:
+    def _data(self, part: str, name: str) -> JsonObject | None:
+        """What the file holds besides boot, level and version; None when there is to be no file."""
         if part == "vimages":
             record = self.records.get(name)
             return None if record is None else record.as_json()

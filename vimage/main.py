@@ -71,15 +71,15 @@ def _ask(line: Line, printer: Printer) -> int | None:
     request = wire.request(verb.name, line.names, file, [
         option.name for option in verb.options if line.has(option.name)])
     launches = verb.launches and sys.platform.startswith("freebsd")
-    return client.ask(request, printer, (lambda: _launch(file)) if launches else None,
+    return client.ask(request, printer, _launch if launches else None,
                       leaves_work=not verb.looks,
                       in_version_1=_IN_VERSION_1.get(_named(line)))
 
 
-def _launch(file: "str | None") -> None:
+def _launch() -> None:
     from vimage.service import launch
 
-    launch.start(file)
+    launch.start()
 
 
 #: What a service of version 1 is still asked for, so that it can be replaced: as it was called.

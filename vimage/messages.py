@@ -44,6 +44,10 @@ MESSAGES: dict[str, Message] = {
         '{variable}="{value}": {reason}; allowed: {allowed}',
         "The variable cannot have this value. Nothing is changed for the vimage until it is "
         "corrected."),
+    "value_doubtful": Message(
+        '{variable}="{value}": {reason}',
+        "The variable can have this value, but it will not do on this host what it says. The "
+        "vimage is started nevertheless."),
     "value_required": Message(
         "{variable} is not set; allowed: {allowed}",
         "A vimage needs this variable."),
@@ -95,9 +99,9 @@ MESSAGES: dict[str, Message] = {
         'vimage_mac_seed is not set, and kern.hostuuid is "{uuid}"; allowed: one line of text',
         "MAC addresses are derived from the uuid of the host, and this host has none of its own. "
         "Set vimage_mac_seed to a text that no other host has."),
-    "hook_gap": Message(
-        "{variable} would never run because {missing} is not set",
-        "Number the commands from 0 or 1, without gaps, as for rc.d/jail."),
+    "number_gap": Message(
+        "{variable} is ignored because {missing} is not set",
+        "Number the variables from 0 or 1, without gaps, as for rc.d/jail."),
     "root_mount": Message(
         '{variable}="{value}": {name} has the root directory /',
         "The mount would hide the host's own. Remove the variable, or set it to NO."),
@@ -146,6 +150,12 @@ MESSAGES: dict[str, Message] = {
     # -- commands ------------------------------------------------------------------------
     "not_running": Message(
         "{name}: not running", "The vimage is not ready; vimage status shows how it is."),
+    "log_missing": Message(
+        "{name}: no console log {path} yet",
+        "Nothing has been run in the vimage, or its console log has been removed."),
+    "log_unreadable": Message(
+        "{name}: console log {path}: {why}",
+        "Something else is where the console log should be, or it cannot be read."),
     "no_yaml": Message(
         "the YAML format needs PyYAML (pkg install {package})",
         "Everything else works without it."),
@@ -182,7 +192,7 @@ MESSAGES: dict[str, Message] = {
         "It could not be loaded. A securelevel above 0 forbids it: load it from loader.conf."),
     # -- a vimage on this host -----------------------------------------------------------
     "root_missing": Message(
-        'vimage_{name}_rootdir="{value}": {why}; allowed: an existing directory',
+        '{variable}="{value}": {why}; allowed: an existing directory',
         "The root directory does not exist, or is not a directory."),
     "parent_missing": Message(
         "{variable}: no interface {parent} on this host (known: {have})",

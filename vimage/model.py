@@ -23,6 +23,10 @@ HOST_HOOKS = (
 )
 
 
+#: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
+EIFACE_MTU = 1500
+
+
 class Boot(Enum):
     """``vimage_NAME_boot``."""
 
@@ -51,6 +55,7 @@ class Link:
     mac_from: MacFrom
     mac: str | None  # known beforehand for GIVEN and DERIVED
     addresses: tuple[str, ...] = ()  # "192.0.2.2/24"
+    mtu: int | None = None  # None: that of the parent
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields as values of JSON."""
@@ -100,6 +105,7 @@ class Vimage:
     restart: str = "no"
     consolelog: str = ""
     fstab: str = ""
+    mount: tuple[str, ...] = ()  # further lines of fstab(5)
     devfs_enable: bool = False
     devfs_ruleset: int = 5
     fdescfs_enable: bool = False

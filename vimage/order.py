@@ -1,4 +1,4 @@
-"""Names in the order of what they depend on."""
+"""Orders names so that each comes after those it depends on."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from vimage.steps.commands import (
 from vimage.steps.interfaces import AddressesStep, EifaceStep, MoveStep, WholeInterfaceStep
 from vimage.steps.jails import JailProcessesStep, JailStep, LimitsStep, SecurelevelStep
 from vimage.steps.kinds import steps_of
-from vimage.steps.mounts import FstabStep, MountStep
+from vimage.steps.mounts import FstabStep, MountLinesStep, MountStep
 from vimage.steps.step import Step
 
 #: A moment on the way up and its counterpart on the way down.
@@ -36,7 +36,7 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
     """Every step from nothing to ready."""
     return [
         *_hook(vimage, "exec_prepare"),
-        *_mounts(vimage),
+        *mounts(vimage),
         *_hook(vimage, "exec_prestart"),
         *_bridges(vimage, configuration),
         *(EifaceStep.of(link) for link in vimage.links),
@@ -61,13 +61,13 @@ def start(vimage: Vimage, configuration: Configuration) -> list[Step]:
 
 
 def undo_order(steps: Sequence[tuple[Entry, Step]]) -> list[tuple[Entry, Step]]:
-    """Steps in the order in which they are undone: by rank, the last done first."""
+    """The order in which steps are undone: by rank, and within a rank the last done first."""
     order = sorted(range(len(steps)), key=lambda i: (steps[i][1].rank, -i))
     return [steps[i] for i in order]
 
 
 def stop(record: Record) -> list[tuple[Entry, Step]]:
-    """What a record holds, in the order in which it is undone."""
+    """The entries of a record and their steps, in the order in which they are undone."""
     return undo_order(steps_of(record))
 
 
@@ -76,22 +76,22 @@ def stop(record: Record) -> list[tuple[Entry, Step]]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What makes one plan of another."""
+    """The steps that turn what one plan has done into what another one would do."""
 
-    replaced: frozenset[tuple[str, ...]]  # identities undone before, and done anew
-    removed: frozenset[tuple[str, ...]]  # identities undone at last
+    replaced: frozenset[tuple[str, ...]]  # identities undone first, then done anew
+    removed: frozenset[tuple[str, ...]]  # identities undone at the end
     added: tuple[Step, ...]  # with those that replace, in the order of the plan
-    amended: tuple[tuple[Step, Step], ...]  # of before, and as it is to be
+    amended: tuple[tuple[Step, Step], ...]  # the step as done, and as it is to be
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.added or self.amended)
 
 
 def difference(old: Sequence[Step], new: Sequence[Step]) -> Difference:
-    """What has to be done so that ``new`` is what was done, after ``old`` was.
+    """The steps to do and undo on a vimage that ``old`` has started, to have it as ``new`` says.
 
-    Only steps that can be done and undone while a vimage runs (``live``) take part.  What is
-    done to an interface is done again to the one that takes its place.
+    Only steps that can be done and undone while a vimage runs (``live``) are compared.  A step
+    that uses an interface is done again when the interface is replaced.
     """
     before = {step.identity: step for step in old if step.live}
     after = {step.identity: step for step in new if step.live}
@@ -105,7 +105,7 @@ def difference(old: Sequence[Step], new: Sequence[Step]) -> Difference:
             added.append(step)
         elif was == step and not again:
             continue
-        elif step.amendable:
+        elif step.can_amend(was):
             amended.append((was, step))
             continue
         else:
@@ -123,15 +123,18 @@ def _hook(vimage: Vimage, moment: str) -> Iterator[Step]:
     undo_commands = vimage.hooks.get(back, ())
     if commands or undo_commands:
         yield HookStep(moment, commands, back, undo_commands,
-                   vimage.start_timeout, vimage.stop_timeout)
+                       vimage.start_timeout, vimage.stop_timeout)
 
 
-def _mounts(vimage: Vimage) -> Iterator[Step]:
+def mounts(vimage: Vimage) -> Iterator[Step]:
+    """The steps that mount, in the order of jail(8)."""
+    if vimage.mount:
+        yield MountLinesStep(vimage.mount, vimage.rootdir, vimage.start_timeout)
     if vimage.fstab and vimage.rootdir != "/":
         yield FstabStep(vimage.fstab, vimage.rootdir, vimage.start_timeout)
     if vimage.devfs_enable:
         yield MountStep("devfs", "devfs", vimage.rootdir, "/dev",
-                    {"ruleset": str(vimage.devfs_ruleset)})
+                        {"ruleset": str(vimage.devfs_ruleset)})
     if vimage.fdescfs_enable:
         yield MountStep("fdescfs", "fdescfs", vimage.rootdir, "/dev/fd")
     if vimage.procfs_enable:
@@ -163,4 +166,4 @@ def _limits(vimage: Vimage) -> Iterator[Step]:
 def _boot(vimage: Vimage) -> Iterator[Step]:
     if vimage.exec_start or vimage.exec_stop:
         yield BootStep(vimage.exec_start, vimage.exec_stop,
-                   vimage.start_timeout, vimage.stop_timeout)
+                       vimage.start_timeout, vimage.stop_timeout)

@@ -1,8 +1,8 @@
 """Which vimages use a shared thing: the bridge of a parent, a mount.
 
-A shared thing has a key (``bridge.em0``).  A vimage uses it while an entry of its record says
-so (``holds``); that is the only place where it is written.  This index of the records
-answers in constant time what would else be a search.
+A shared thing has a key (``bridge.em0``).  A vimage uses it while an entry of its record has
+the key as ``holds``; nothing else is written about it.  This module is an index of the records,
+so that no question has to search them all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIRST_LINK = 2
 
 
 class References:
-    """Key to the names of the vimages that use it."""
+    """The users of each shared thing, a lock for each, and the free links of each bridge."""
 
     def __init__(self, records: Iterable[Record] = (), newer: Iterable[Newer] = ()) -> None:
         self._names: defaultdict[str, set[str]] = defaultdict(set)
@@ -39,7 +39,7 @@ class References:
         self._names[key].add(name)
 
     def drop(self, key: str, name: str) -> bool:
-        """``name`` uses it no longer; True when nobody does."""
+        """``name`` uses it no longer.  True when no vimage does."""
         names = self._names[key]
         names.discard(name)
         if names:
@@ -48,11 +48,11 @@ class References:
         return True
 
     def of(self, key: str) -> frozenset[str]:
-        """Who uses it now."""
+        """The names of the vimages that use it."""
         return frozenset(self._names.get(key, ()))
 
     def lock(self, key: str) -> asyncio.Lock:
-        """One vimage at a time makes or undoes a shared thing."""
+        """The lock under which a shared thing is made or undone."""
         return self._locks[key]
 
     # -- link numbers of a bridge: handed out in order, so that no search is needed -------
@@ -64,9 +64,9 @@ class References:
         return number
 
     def link_seen(self, key: str, number: int) -> None:
-        """An earlier process has handed this one out."""
+        """Do not hand out a number that an earlier process has handed out, or a lower one."""
         self._next_link[key] = max(self._next_link.get(key, FIRST_LINK), number + 1)
 
     def links_forgotten(self, key: str) -> None:
-        """The bridge is gone; the next one starts afresh."""
+        """Start again at FIRST_LINK: the bridge has gone."""
         self._next_link.pop(key, None)

@@ -1,25 +1,26 @@
-"""From the configuration a vimage was started with to that of now, live where possible."""
+"""What reload means: applies the changes of rc.conf to vimages that run, where that is possible."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vimage import events, plan
 from vimage.configuration.changes import changes, merged
 from vimage.configuration.load import Loaded
 from vimage.engine import Outcome, Result
 from vimage.events import Sink
-from vimage.jobs import Job, Verb
+from vimage.jobs import Action, Job
 from vimage.journal import CHANGING, READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
 from vimage.session import DONE, FAILED, Operation, Session
+from vimage.steps.kinds import steps_of
 
 
 class ChangedVimages:
-    """The vimages that run with another configuration than rc.conf gives.
+    """Finds the vimages that run with another configuration than rc.conf gives.
 
-    What was found of one holds until it or its configuration is another object.
+    A comparison is kept until one of the two configurations is another object.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class ChangedVimages:
 
 
 def vimage_of(configuration: dict[str, object]) -> Vimage | None:
-    """The vimage that a record says; None where it does not say one."""
+    """The vimage that a record describes; None when it cannot be read as one."""
     try:
         return Vimage.from_dict(configuration)
     except ValueError:
@@ -50,9 +51,13 @@ def vimage_of(configuration: dict[str, object]) -> Vimage | None:
 
 
 class Reload:
-    """One reload.  The caller holds the admission of the session, and nothing is under way."""
+    """One reload.  The caller holds ``Session.admission``, and no job is under way."""
 
-    def __init__(self, session: Session, loaded: Loaded, sink: Sink, file: str = "") -> None:
+    def __init__(self, session: Session, loaded: Loaded, sink: Sink, file: str,
+                 forget: Callable[[Sequence[str]], None]) -> None:
+        """``forget`` hears of the vimages that have left the list: they are not to be started
+        again either."""
+        self.forget = forget
         self.session = session
         self.loaded = loaded
         self.sink = sink
@@ -60,7 +65,10 @@ class Reload:
         self.status = DONE
 
     async def apply(self) -> int:
-        """Apply what can be applied live; say what needs a restart."""
+        """Apply what can be applied live, and report what needs a restart.
+
+        Returns the exit status.  Raises VimageError.
+        """
         for problem in self.loaded.problems:
             if not problem.warning:
                 self.sink.send(events.problem(problem))
@@ -69,11 +77,14 @@ class Reload:
         before = self.session.applied_list
         await self._change_all()
         listed = self.loaded.configuration.list
-        if before is not None:
+        if before is not None and not self.file:
+            self.forget([name for name in before if name not in listed])
             await self._stop([name for name in before if name not in listed])
             await self._start([name for name in listed if name not in before])
         # One that could not be started is new to the next reload, too.
         known = before if before is not None else listed
+        if self.file:
+            return self.status  # the list is that of rc.conf
         self.session.apply_list(name for name in listed
                                 if name in known or name in self.session.records)
         return self.status
@@ -82,7 +93,7 @@ class Reload:
         names = [name for name, record in self.session.records.items()
                  if name in self.loaded.configuration.vimages and record.file == self.file
                  and record.state in (READY, CHANGING)]
-        jobs = [Job(name, Verb.CHANGE, self._change, self._report_change) for name in names]
+        jobs = [Job(name, Action.CHANGE, self._change, self._report_change) for name in names]
         self.session.jobs.add(jobs)
         await Operation(jobs=jobs).answer()
 
@@ -101,13 +112,14 @@ class Reload:
             return None
         found = changes(old, new)
         applied, restart = [*found["live"], *found["noted"]], found["restart"]
+        goal = merged(old, new)
+        difference = plan.difference([step for _, step in steps_of(record)],
+                                     plan.start(goal, self.loaded.configuration))
+        applied += [step.change for _, step in difference.amended if step.change]
         result = None
         if applied:
-            goal = merged(old, new)
             result = await session.engine.change(
-                job.name, goal, self.loaded.configuration, plan.difference(
-                    plan.start(old, self.loaded.configuration),
-                    plan.start(goal, self.loaded.configuration)))
+                job.name, goal, self.loaded.configuration, difference)
         elif record.note:
             record.note = ""  # what could not be applied is no longer asked for
         if result is not None and result.outcome is not Outcome.CHANGED:
@@ -117,14 +129,15 @@ class Reload:
         return result if result is not None and not result.ok else None
 
     async def _stop(self, names: Sequence[str]) -> None:
-        """What has left vimage_list; one that was started from another file is left alone."""
+        """Stop what has left vimage_list, unless it was started from another file."""
         records = self.session.records
         gone = [name for name in names if name in records and records[name].file == self.file]
         if gone:
             await self._carry_out(self.session.accept_stop(None, gone, self._report))
 
     async def _start(self, names: Sequence[str]) -> None:
-        new = [name for name in names if name not in self.session.records
+        new = [name for name in names
+               if name not in self.session.records and name not in self.session.newer
                and name in self.loaded.configuration.vimages]
         if new:
             await self._carry_out(self.session.accept_start(
@@ -138,7 +151,7 @@ class Reload:
             self.status = FAILED
 
     def _report_change(self, result: Result) -> None:
-        """Only what went wrong: what was applied has been told."""
+        """Report what went wrong; what was applied has been reported by ``_change``."""
         self.status = FAILED
         for problem in result.problems:
             self.sink.send(events.problem(problem))
@@ -149,10 +162,11 @@ class Reload:
         self.sink.send(events.result(result))
 
 
-async def reload(session: Session, loaded: Loaded, sink: Sink, file: str = "") -> int:
+async def reload(session: Session, loaded: Loaded, sink: Sink, file: str = "",
+                 forget: Callable[[Sequence[str]], None] = lambda names: None) -> int:
     """One reload from beginning to end; returns the exit status."""
     try:
-        return await Reload(session, loaded, sink, file).apply()
+        return await Reload(session, loaded, sink, file, forget).apply()
     except VimageError as error:
         sink.send(events.problem(error.problem))
         return FAILED

@@ -1,8 +1,8 @@
-"""One process at work on one host: its kernel, its journal, its engine, its jobs.
+"""What start, stop and restart mean: which jobs they make, and what they refuse.
 
-What start, stop, restart and reload mean, for the command and for the service alike.  Each
-operation is accepted as a whole (``accept_...``, which never waits: all its jobs are put into
-their queues at once), and then waited for (``Operation.answer``).
+The command and the service both act through a ``Session``.  An operation is accepted as a whole
+(``accept_...``, which never waits: all its jobs are put into their queues at once), and then
+waited for (``Operation.answer``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from vimage import check
 from vimage.configuration.load import Loaded
 from vimage.engine import Engine, NoObserver, Observer, Outcome, Result, interrupted, reason
-from vimage.journal import DIRECTORY, READY, Journal, Newer, Record
-from vimage.jobs import Job, Jobs, Report, Verb, ended, silent
+from vimage.journal import CHANGING, DIRECTORY, READY, Journal, Newer, Record
+from vimage.jobs import Action, Job, Jobs, Report, ended, silent
 from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
 from vimage.order import closure
 from vimage.references import References
+from vimage.status import problems_of, unknown_name
 from vimage.steps.context import Host
 from vimage.steps.jails import end_processes_of
 from vimage.steps.kinds import KINDS
@@ -33,13 +34,16 @@ RESERVE = 10.0
 #: Exit status, as the manual gives it.
 DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
 
-#: What the journal remembers vimage_list by, as it was last applied.
+#: The key in the journal of vimage_list as it was last applied.
 _LIST = "list"
+
+#: What the journal remembers it by that a vimage is to be started again: with its name.
+RESTART = "restart."
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an operation came to."""
+    """The end of an operation."""
 
     status: int
     results: tuple[Result, ...] = ()
@@ -48,12 +52,13 @@ class Answer:
 
 @dataclass(slots=True)
 class Operation:
-    """What was accepted, and is under way."""
+    """A start, stop or restart that was accepted, or refused."""
 
     report: Report = silent
     jobs: list[Job] = field(default_factory=list)
     skipped: list[Result] = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
+    reported_late: list[Result] = field(default_factory=list)  # of jobs that have ended
     refused: bool = False  # nothing was started or touched
 
     @property
@@ -61,11 +66,21 @@ class Operation:
         """How many vimages it is about."""
         return len({job.name for job in self.jobs} | {each.name for each in self.skipped})
 
+    def take_part_in(self, job: Job) -> None:
+        """Make a job of another operation one of this one, too."""
+        if job in self.jobs:
+            return
+        self.jobs.append(job)
+        if not job.has_ended:
+            job.reports.append(self.report)
+        elif job.result is not None:
+            self.reported_late.append(job.result)
+
     async def answer(self) -> Answer:
         """Wait for its end."""
         if self.refused:
             return Answer(NOTHING_TOUCHED, tuple(self.skipped), self.problems)
-        for result in self.skipped:
+        for result in (*self.skipped, *self.reported_late):
             self.report(result)
         results = (*self.skipped, *await ended(self.jobs))
         failed = any(not result.ok for result in results) \
@@ -74,7 +89,7 @@ class Operation:
 
 
 def refusal(problems: Iterable[Problem]) -> Operation:
-    """Nothing is started or touched."""
+    """An operation that does nothing, because of ``problems``."""
     return Operation(problems=tuple(dict.fromkeys(problems)), refused=True)
 
 
@@ -89,7 +104,7 @@ class Start:
 
 
 class Session:
-    """The journal is open for writing; nobody else acts on this host's vimages."""
+    """The one process that acts on the vimages of this host: it holds the journal's lock."""
 
     def __init__(self, kernel: Kernel, processes: Processes, journal: Journal,
                  log: logging.Logger, *, privileged: bool = True,
@@ -109,7 +124,7 @@ class Session:
         self._starts: dict[Job, Start] = {}
 
     def close(self) -> None:
-        """Let another process act."""
+        """End the threads and release the journal, so that another process can act."""
         self.host.close()
         self.journal.close()
 
@@ -121,7 +136,7 @@ class Session:
 
     @property
     def records(self) -> dict[str, Record]:
-        """The vimages of which something exists."""
+        """The records of the vimages of which something exists."""
         return self.journal.records
 
     @property
@@ -140,7 +155,7 @@ class Session:
         self._remember(lambda: self.journal.remember(_LIST, {"names": list(names)}))
 
     def forget_list(self) -> None:
-        """Nothing is applied any more."""
+        """Forget vimage_list: everything was stopped."""
         self._remember(lambda: self.journal.forget(_LIST))
 
     def _remember(self, write: Callable[[], None]) -> None:
@@ -151,23 +166,42 @@ class Session:
 
     def depend(self, name: str) -> Sequence[str]:
         """What a vimage that runs, or is to be started, depends on."""
-        starting = self.jobs.starts().get(name)
+        starting = self.jobs.start_of(name)
         if starting is not None:
-            return starting
+            return starting.depend
         record = self.records.get(name)
         return () if record is None else record.configuration.get("depend", ())
 
     def with_dependents(self, names: Iterable[str]) -> list[str]:
-        """Names and, before each, the vimages that depend on it and run, or are to."""
-        users: defaultdict[str, list[str]] = defaultdict(list)
-        starting = self.jobs.starts()
-        for name in dict.fromkeys([*self.records, *starting]):
-            depend = starting.get(name)
-            if depend is None:
-                depend = self.records[name].configuration.get("depend", ())
-            for other in depend:
-                users[other].append(name)
+        """The given vimages and, before each, those that depend on it and run or are to be
+        started."""
+        users = self._users()
         return closure(names, lambda name: users.get(name, ()))
+
+    def _users(self) -> Mapping[str, Sequence[str]]:
+        """For each vimage those that depend on it and run or are to be started."""
+        users: defaultdict[str, list[str]] = defaultdict(list)
+        for name in dict.fromkeys([*self.records, *self.jobs.starts()]):
+            for other in self.depend(name):
+                users[other].append(name)
+        return users
+
+    def _will_run(self, name: str) -> bool:
+        """Whether something of it exists once all jobs accepted so far have ended."""
+        return self._after_jobs(name, name in self.records or name in self.newer)
+
+    def _will_be_ready(self, name: str) -> bool:
+        """Whether it is ready once all jobs accepted so far have ended, if all goes well."""
+        record = self.records.get(name)
+        return self._after_jobs(name, record is not None and record.state in (READY, CHANGING))
+
+    def _after_jobs(self, name: str, now: bool) -> bool:
+        for job in reversed(self.jobs.waiting(name)):
+            if job.action is Action.STOP:
+                return False
+            if job.action is Action.START and not job.interrupted:
+                return True
+        return now
 
     # -- settle -------------------------------------------------------------------------------
 
@@ -182,7 +216,7 @@ class Session:
                 self.log.error("%s", problem)
             return result
 
-        operation.jobs = [Job(name, Verb.SETTLE, act, report)
+        operation.jobs = [Job(name, Action.SETTLE, act, report)
                           for name, record in self.records.items() if record.state != READY]
         self.jobs.add(operation.jobs)
         return operation
@@ -233,7 +267,8 @@ class Session:
 
     def _start_jobs(self, loaded: Loaded, names: Sequence[str], report: Report, file: str, *,
                     checked: Container[str] = (), taken: Container[str] = (),
-                    stops: Mapping[str, Job] | None = None) -> list[Job]:
+                    stops: Mapping[str, Job] | None = None,
+                    joined: Mapping[str, Job] | None = None) -> list[Job]:
         configuration, jobs = loaded.configuration, dict[str, Job]()
 
         async def act(job: Job) -> Result | None:
@@ -244,10 +279,11 @@ class Session:
                 del self._starts[job]
 
         for name in names:
-            job = jobs[name] = Job(name, Verb.START, act, report)
+            job = jobs[name] = Job(name, Action.START, act, report)
             vimage = configuration.vimages[name]
             job.depend = vimage.depend
-            job.needs = [jobs[other] for other in vimage.depend if other in jobs]
+            before = {**(joined or {}), **jobs}
+            job.needs = [before[other] for other in vimage.depend if other in before]
             job.stop_before = (stops or {}).get(name)
             self._starts[job] = Start(vimage, configuration, file, name in checked)
         return list(jobs.values())
@@ -258,12 +294,14 @@ class Session:
             return interrupted(name, outcome=Outcome.SKIPPED)
         if job.stop_before is not None and name in self.records \
                 and self.records[name].state != READY:
-            return None  # it could not be stopped, as its stop has told
+            return None  # it could not be stopped, as its stop has reported
         if name in self.newer:
             return Result(name, Outcome.FAILED, (self.newer[name].problem,))
         for other in job.needs:
             if other.result is None or not other.result.ok:
-                return _depend_failed(name, other.name)
+                failed = _depend_failed(name, other.name)
+                self.engine.observer.failed(start.vimage, start.file, failed)
+                return failed
         if name not in self.records and not start.checked:
             problems = self._preflight(start.vimage, start.configuration, taken)
             if problems:
@@ -309,21 +347,26 @@ class Session:
                 return Result(job.name, Outcome.FAILED, (self.newer[job.name].problem,))
             return await self.engine.stop(job.name)
 
-        jobs = {name: Job(name, Verb.STOP, act, report) for name in names}
+        jobs = {name: Job(name, Action.STOP, act, report) for name in names}
+        users = self._users()
         for name, job in jobs.items():
-            for other in self.depend(name):
-                if other in jobs:
-                    jobs[other].needs.append(job)
+            for user in users.get(name, ()):
+                before = jobs.get(user) or self.jobs.last(user)
+                if before is not None:
+                    job.needs.append(before)
         return list(jobs.values())
 
     def _known(self, loaded: Loaded | None) -> Collection[str] | None:
-        """The names that anything is known of; None: every name may be one."""
+        """All names that exist; None when the configuration, and so the rest, is not known."""
         if loaded is None:
             return None
-        return {*self.records, *self.newer, *self.jobs.names(), *loaded.names}
+        waiting = (key.removeprefix(RESTART) for key in self.journal.remembered
+                   if key.startswith(RESTART))
+        return {*self.records, *self.newer, *self.jobs.names(), *waiting, *loaded.names}
 
     def _stop_order(self, loaded: Loaded | None) -> list[str]:
-        """All that run or are to: the reverse of vimage_list; what is not listed first."""
+        """All that run or are to be started, in reverse order of vimage_list; unlisted ones
+        first."""
         running = dict.fromkeys([*self.records, *self.jobs.starts(), *self.newer])
         listed = loaded.configuration.list if loaded is not None else ()
         order = {name: index for index, name in enumerate(listed)}
@@ -340,8 +383,8 @@ class Session:
                        file: str = "") -> Operation:
         """Stop, then start, the vimages named, or all of vimage_list, and what depends on them.
 
-        What could not be started again is not stopped.  A restart of one of them that has not
-        ended its stop is joined.
+        A vimage that could not be started again is not stopped.  Where another restart of a
+        vimage is still stopping it, that one's jobs are joined.
         """
         self.set_parallel(loaded.configuration.parallel)
         refused = self._refused()
@@ -350,11 +393,11 @@ class Session:
         general = [problem for problem in loaded.errors if not problem.vimage]
         wanted, bad = self._sort(loaded, names or loaded.configuration.list)
         asked = [name for name in wanted if not names or name in names]
-        running = [name for name in self.with_dependents(asked) if self._runs(name)]
+        running = [name for name in self.with_dependents(asked) if self._will_run(name)]
         vimages = loaded.configuration.vimages
         for name in running:
             if name not in vimages:
-                bad[name] = self._problems_of(loaded, name)
+                bad[name] = problems_of(loaded, name)
         free = self._free([name for name in wanted if name not in running])
         taken = self._taken(loaded, free)
         for name in dict.fromkeys([*running, *free]):
@@ -373,36 +416,49 @@ class Session:
 
     def _restart_jobs(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
                       file: str) -> None:
-        joined: dict[str, Job] = {}
-        for name in asked:
-            last = self.jobs.last(name)
-            if last is not None and last.restart_in_stop and not last.interrupted:
-                joined[name] = last
-                assert last.stop_before is not None
-                last.reports.append(operation.report)
-                last.stop_before.reports.append(operation.report)
-                self._starts[last] = Start(loaded.configuration.vimages[name],
-                                           loaded.configuration, file, checked=False)
-                operation.jobs += [last.stop_before, last]
+        joined = self._join(operation, loaded, asked, file)
         fresh = [name for name in asked if name not in joined]
-        stopping = [name for name in self.with_dependents(fresh)
-                    if name not in joined and (self._runs(name) or name in fresh)]
+        stopping = [name for name in self.with_dependents(fresh) if name not in joined
+                    and (name in fresh or self._will_run(name))]
+        running = [name for name in stopping if self._will_run(name)]
+        needed = closure(stopping, lambda name: loaded.configuration.vimages[name].depend)
+        starting = [name for name in needed if name in stopping
+                    or name not in joined and not self._will_be_ready(name)]
         self.jobs.interrupt_starts(stopping, of_restarts=False)
-        stops = {job.name: job for job in self._stop_jobs(
-            [name for name in stopping if self._runs(name)], operation.report)}
-        again = closure([*fresh, *stopping],
-                        lambda name: loaded.configuration.vimages[name].depend)
-        starting = [name for name in again if name not in joined
-                    and (name in stopping or not self._runs(name))]
-        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops)
+        stops = {job.name: job for job in self._stop_jobs(running, operation.report)}
+        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops,
+                                  joined=joined)
         new = [*stops.values(), *starts]
         self.jobs.add(new)
         operation.jobs += new
 
+    def _join(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
+              file: str) -> dict[str, Job]:
+        """Take part in restarts that have not ended their stop, with those of their dependents;
+        returns the starts that are joined.  A dependency comes before what depends on it."""
+        vimages, joined = loaded.configuration.vimages, dict[str, Job]()
+        for name in asked:
+            last, depend = self.jobs.last(name), vimages[name].depend
+            if last is None or not last.restart_in_stop or last.interrupted \
+                    or set(last.depend) != set(depend):
+                continue
+            needed = closure(depend, lambda other: vimages[other].depend)
+            if any(other in asked and other not in joined for other in needed):
+                continue  # it has to start after what is stopped anew
+            joined[name] = last
+            self._starts[last] = Start(vimages[name], loaded.configuration, file, checked=False)
+            for user in self.with_dependents([name]):
+                start = self.jobs.last(user)
+                if start is last or start is not None and last in start.needs:
+                    for job in (start.stop_before, start):
+                        if job is not None:
+                            operation.take_part_in(job)
+        return joined
+
     def _not_restarted(self, loaded: Loaded, asked: Sequence[str],
                        bad: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
-        """Those that are not restarted, and why: they, what they depend on, or what depends
-        on them could not be started again."""
+        """The vimages that are not restarted, and why: one of them, of what it depends on, or of
+        what depends on it could not be started again."""
         kept = dict(bad)
         changed = True
         while changed:
@@ -415,26 +471,22 @@ class Session:
                         kept[name] = [Problem.of("depend_failed", vimage=name, name=name,
                                                  other=other)]
                 users = [user for user in self.with_dependents([name])
-                         if user != name and user in kept and self._runs(user)]
+                         if user != name and user in kept and self._will_run(user)]
                 if users:
                     kept[name] = [Problem.of("restart_stops", vimage=name, name=name,
                                              other=users[0])]
                 changed = changed or name in kept
         return kept
 
-    def _runs(self, name: str) -> bool:
-        """Whether something of it exists, or is to be started."""
-        return name in self.records or name in self.jobs.starts() or name in self.newer
-
     # -- shutdown -----------------------------------------------------------------------------
 
     async def shut_down(self, loaded: Loaded | None, report: Report) -> Answer:
         """Stop everything because the host goes down, within rcshutdown_timeout less RESERVE.
 
-        Hooks, services, processes and mounts are seen to; nodes, VNETs and the parents'
-        flags are left to the reboot.
+        Runs hooks, stops services, ends processes and unmounts.  Nodes, jails and the settings of
+        parents are left to the reboot.
         """
-        self.engine.going_down = True
+        self.engine.go_down()
         configuration = loaded.configuration if loaded is not None else Configuration()
         seconds = max(configuration.shutdown_timeout - RESERVE, 1.0)
         names = self.with_dependents(name for name in self._stop_order(loaded)
@@ -472,12 +524,10 @@ class Session:
         check.load_modules(self.kernel)
         return None
 
-    def _problems_of(self, loaded: Loaded, name: str) -> list[Problem]:
-        return loaded.problems_of(name) or [unknown_name(name, loaded.names)]
-
     def _sort(self, loaded: Loaded,
               names: Iterable[str]) -> tuple[list[str], dict[str, list[Problem]]]:
-        """Names that can be tried, with what they depend on; and the problems of the others."""
+        """The names that the configuration has, with what they depend on before each; and the
+        problems of the other names."""
         good, bad = [], {}
         for name in names:
             if name in self.newer:
@@ -485,40 +535,40 @@ class Session:
             if name in loaded.configuration.vimages:
                 good.append(name)
             else:
-                bad[name] = self._problems_of(loaded, name)
+                bad[name] = problems_of(loaded, name)
         vimages = loaded.configuration.vimages
         return closure(good, lambda name: vimages[name].depend), bad
 
     def _free(self, names: Iterable[str]) -> list[str]:
-        """Those of which nothing exists, and to which nothing is being done."""
+        """The vimages of which nothing exists, and that have no job."""
         return [name for name in names if name not in self.records
                 and not self.jobs.busy(name)]
 
     def _taken(self, loaded: Loaded, names: Iterable[str]) -> frozenset[str]:
-        """Those whose jail is there already.
+        """The vimages for which a jail of the same name exists already.
 
-        All at once and before the first start: the kernel locks its list of jails while it
-        makes one.  A jail that is made meanwhile keeps its own from being made.
+        Looked up at once before the first start, since the kernel locks its list of jails while
+        it makes one.  A jail that is made after that makes its vimage's start fail.
         """
         return frozenset(name for name in names
                          if check.jail(self.kernel, loaded.configuration.vimages[name]))
 
     def _preflight(self, vimage: Vimage, configuration: Configuration, taken: Container[str], *,
                    running: bool = False) -> list[Problem]:
-        """What can be known to make its start fail on this host."""
+        """The errors that would make the start of a vimage fail on this host."""
         problems = check.jail(self.kernel, vimage) if vimage.name in taken else []
         problems += check.vimage(self.kernel, vimage, configuration, self.journal.shared,
                                  running=running)
         return [problem for problem in problems if not problem.warning]
 
     def _unknown(self, names: Iterable[str]) -> list[Result]:
-        """Those that a newer version has started are left alone."""
+        """Results for the vimages that a newer version has started: they are left alone."""
         return [Result(name, Outcome.FAILED, (self.newer[name].problem,))
                 for name in names if name in self.newer]
 
     def _skip(self, loaded: Loaded, wanted: Sequence[str],
               bad: Mapping[str, list[Problem]]) -> list[Result]:
-        """Those with errors, and those that depend on them."""
+        """Results for the vimages with errors, and for those that depend on them."""
         results = {name: Result(name, Outcome.SKIPPED, tuple(problems))
                    for name, problems in bad.items()}
         for name in wanted:  # dependencies come first
@@ -538,7 +588,7 @@ def _depend_failed(name: str, other: str) -> Result:
 
 def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
                  privileged: bool, observer: Observer | None = None) -> Session:
-    """Take the journal for this process.  Raises VimageError: state_busy, state_unwritable."""
+    """Open the journal for writing.  Raises VimageError: state_busy, state_unwritable, not_root."""
     journal = open_journal(kernel, write=True)
     for problem in journal.set_aside:
         log.error("%s", problem)
@@ -549,19 +599,16 @@ def open_session(kernel: Kernel, processes: Processes, log: logging.Logger, *,
 
 
 def open_journal(kernel: Kernel, *, write: bool = False) -> Journal:
-    """The journal of this host, for reading or as the one who may write."""
+    """Open the journal of this host, for reading or for writing.
+
+    Raises VimageError: state_busy, state_unwritable, not_root.
+    """
     journal = Journal(kernel.path(DIRECTORY), kernel.boot_id(), KINDS)
     try:
         journal.open(write=write)
     except PermissionError as error:
         raise VimageError("not_root") from error
     return journal
-
-
-def unknown_name(name: str, have: Iterable[str]) -> Problem:
-    """Nobody knows a vimage of that name; ``have`` are those that are known."""
-    return Problem.of("unknown_name", vimage=name, name=name,
-                      have=" ".join(sorted(have)) or "none")
 
 
 def _flat(problems: Mapping[str, list[Problem]]) -> Iterable[Problem]:

@@ -20,33 +20,33 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds that a thread back from the kernel waits for a loop that is busy.
+#: Seconds that a thread which is back from the kernel waits for Python's lock.
 SWITCH_INTERVAL = 0.0005
 
 
 def give_way_to_threads() -> None:
-    """For the start of a process that has a ``KernelThread``: the loop gives way to a thread
-    that is back from the kernel after half a millisecond.
+    """Let a busy loop give way to a ``KernelThread`` after SWITCH_INTERVAL.
 
-    This holds for the whole process.  With Python's own 5 ms, 200 calls that sleep 1 ms each
-    beside a busy loop took 1.26 s; with this 0.35 s (Linux, 2 CPUs).
+    Called once when a process starts; this is a setting of the whole process.  With Python's
+    own 5 ms, 200 calls that sleep 1 ms each beside a busy loop took 1.26 s; with this 0.35 s
+    (Linux, 2 CPUs).
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 
-class _Job:
+class _Call:
     """One call for the thread, and the future of the task that waits for it.
 
-    What the call returns is either handed over (``settle``) or, where nobody takes it any
-    more, closed.
+    What the call returns is handed over to that task, or closed when the task was cancelled.
     """
 
-    __slots__ = ("_call", "_guard", "_loop", "_state", "error", "future", "value")
+    __slots__ = ("_function", "_guard", "_loop", "_state", "error", "future", "value")
 
     WAITING, AT_WORK, DONE, WITHDRAWN = range(4)
 
-    def __init__(self, call: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
-        self._call = call
+    def __init__(self, function: Callable[[], Any],
+                 loop: asyncio.AbstractEventLoop) -> None:
+        self._function = function
         self._loop = loop
         self._guard = threading.Lock()
         self._state = self.WAITING
@@ -61,7 +61,7 @@ class _Job:
                 return
             self._state = self.AT_WORK
         try:
-            self.value = self._call()
+            self.value = self._function()
         except BaseException as error:
             self.error = error
         with self._guard:
@@ -76,7 +76,7 @@ class _Job:
             self.future.set_result(None)
 
     def withdraw(self) -> bool:
-        """Whether the call has not begun; then it is not made at all."""
+        """Cancel the call.  False when it has begun, and goes on."""
         with self._guard:
             if self._state == self.WAITING:
                 self._state = self.WITHDRAWN
@@ -88,14 +88,14 @@ class _Job:
         return self._state == self.DONE
 
     async def end(self) -> None:
-        """Wait until the call has ended, whoever cancels the task meanwhile."""
+        """Wait until the call has ended, even if the task is cancelled again."""
         while not self.done:
             self.future = self._loop.create_future()
             with contextlib.suppress(asyncio.CancelledError):
                 await self.future
 
     def discard(self, log: logging.Logger) -> None:
-        """Nobody takes what came of the call."""
+        """Close what the call returned, or log its error: the task was cancelled."""
         if self.error is not None:
             log.error("a call that was cancelled failed: %r", self.error, exc_info=self.error)
         _close(self.value, log)
@@ -116,19 +116,19 @@ def _close(value: Any, log: logging.Logger) -> None:
 
 
 class KernelThread:
-    """One thread, started when first needed; or none (``thread=False``), and calls are made
-    in place.
+    """One thread, started with the first call.  With ``thread=False`` there is none, and each
+    call is made by the caller.
 
-    A call that a cancelled task has not begun is not made.  One that was begun is waited for
-    even then, since nothing may change the host behind the back of its undoing: its result is
-    closed (anything with a close(), such as ``Vnet`` and ``Hold``), its error is logged, and
-    the task is cancelled after that.
+    When a task is cancelled, a call of its that has not begun is dropped.  One that has begun is
+    waited for, so that it does not change the host while the task undoes its work.  Its result
+    is closed (anything with a close(), such as ``Vnet`` and ``Hold``), its error is logged, and
+    then the task is cancelled.
     """
 
     def __init__(self, *, thread: bool, log: logging.Logger | None = None) -> None:
         self._has_thread = thread
         self._thread: threading.Thread | None = None
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._log = log or logging.getLogger("vimage")
 
     async def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -138,39 +138,39 @@ class KernelThread:
         if self._thread is None:
             self._start()
         loop = asyncio.get_running_loop()
-        job = _Job(partial(call, *args, **kwargs), loop)
+        pending = _Call(partial(call, *args, **kwargs), loop)
         # A loop in virtual time stands still while a thread works for it.
         count = getattr(loop, "count_thread_work", None)
         if count is not None:
             count(1)
-        self._jobs.put(job)
+        self._calls.put(pending)
         try:
-            await self._wait(job)
+            await self._wait(pending)
         finally:
             if count is not None:
                 count(-1)
-        if job.error is not None:
-            raise job.error
-        value: T = job.value
+        if pending.error is not None:
+            raise pending.error
+        value: T = pending.value
         return value
 
-    async def _wait(self, job: _Job) -> None:
+    async def _wait(self, pending: _Call) -> None:
         try:
-            await job.future
+            await pending.future
         except asyncio.CancelledError:
-            if not job.withdraw():
-                await job.end()
-                job.discard(self._log)
+            if not pending.withdraw():
+                await pending.end()
+                pending.discard(self._log)
             raise
         except GeneratorExit:  # the loop was closed with the task in it
-            if not job.withdraw() and job.done:
-                job.discard(self._log)
+            if not pending.withdraw() and pending.done:
+                pending.discard(self._log)
             raise
 
     def close(self) -> None:
         """End the thread, after the calls that were asked for."""
         if self._thread is not None:
-            self._jobs.put(None)
+            self._calls.put(None)
             self._thread.join()
             self._thread = None
 
@@ -179,6 +179,6 @@ class KernelThread:
         self._thread.start()
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job.run(self._log)
-            del job
+        while (pending := self._calls.get()) is not None:
+            pending.run(self._log)
+            del pending

@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from vimage.commands.line import UsageError, read
+from vimage.commands.verbs import BY_NAME, Option, Verb
 
 
 @pytest.mark.parametrize("text, verb, options, arguments", [
@@ -109,6 +110,18 @@ def test_what_is_refused(text):
     with pytest.raises(UsageError) as caught:
         read(shlex.split(text))
     assert str(caught.value) == REFUSED[text]
+
+
+def test_after_a_verb_its_own_option_is_meant(monkeypatch):
+    """-f FILE is an option of many verbs; one may have another -f."""
+    verb = Verb("tail", "[-f] NAME", "", options=(Option("-f", "go on", name="follow"),),
+                least=1, most=1, takes="simulate simulated_host")
+    monkeypatch.setitem(BY_NAME, "tail", verb)
+    line = read("--simulate -f rc.conf tail -f a".split())
+    assert line.options == {"simulate": "", "file": "rc.conf", "follow": ""}
+    assert line.arguments == ["a"]
+    with pytest.raises(UsageError, match="unknown option '-fa'"):
+        read("tail -fa".split())
 
 
 def test_names_are_taken_once():

@@ -34,6 +34,7 @@ def test_the_variables_of_one_field_are_applied_alike():
 
 @pytest.mark.parametrize(("what", "how"), [
     ({"links": (replace(LINK, addresses=()),)}, {"live": ["links"]}),
+    ({"links": (replace(LINK, mtu=1400),)}, {"live": ["links"]}),
     ({"links": ()}, {"live": ["links"]}),
     ({"cpus": "0", "rctl": ("maxproc:deny=1",)}, {"live": ["rctl", "cpus"]}),
     ({"health": "true", "depend": ("b",)}, {"noted": ["depend", "health"]}),

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 UUID = "4c4c4544-0042-4a10-8052-b3c04f4e3332"
 ROWS = (*variables.TABLE, *variables.OF_THE_HOST)
 MODELS = {Scope.GLOBAL: Configuration, Scope.HOST: Configuration, Scope.BRIDGE: HostBridge,
-          Scope.VIMAGE: Vimage, Scope.HOOK: Vimage, Scope.LINK: Link}
+          Scope.VIMAGE: Vimage, Scope.SERIES: Vimage, Scope.LINK: Link}
 
 #: Fields that no variable holds: they follow from the rest.
 WORKED_OUT = {Vimage: {"name"}, HostBridge: {"name"},

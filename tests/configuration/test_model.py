@@ -17,7 +17,7 @@ TEXT = st.text(max_size=8) | st.sampled_from(("f\udcfcr", "\udc80"))
 WORDS = st.lists(TEXT, max_size=3).map(tuple)
 SECONDS = st.integers(100, 86_400_000).map(lambda n: n / 1000) | st.integers(1, 60)
 LINKS = st.builds(Link, st.integers(0, 99), TEXT, st.booleans(), TEXT, st.sampled_from(MacFrom),
-                  st.none() | TEXT, WORDS)
+                  st.none() | TEXT, WORDS, st.none() | st.integers())
 STRATEGIES = {
     "str": TEXT, "bool": st.booleans(), "int": st.integers(), "float": SECONDS,
     "int | None": st.none() | st.integers(), "Boot": st.sampled_from(Boot),

@@ -66,6 +66,7 @@ LINKS = st.sampled_from((
     {"bridges": "- =em0 !lan - lan", "addr4": "10.0.0.2/24 2001:db8::2/64",
      "defaultrouter": "10.0.0.1", "defaultrouter6": "2001:db8::1"},
     {"bridges": "em0.5", "mac0": "02:00:00:00:00:0A", "addr0": "192.0.2.2/24"},
+    {"bridges": "em0 em0", "mtu0": "72", "mtu1": "9018"},
 ))
 VIMAGES = st.tuples(st.fixed_dictionaries({}, optional=GOOD), LINKS)
 

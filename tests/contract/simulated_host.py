@@ -15,7 +15,7 @@ class SimulatedHost(Host):
     def __init__(self, directory) -> None:
         self.kernel = self._kernel = SimulatedKernel.create(directory)
         self.kernel.kld_load("ng_ether")
-        self.hand = HostControl(self._kernel)
+        self.control = HostControl(self._kernel)
         self.processes = SimulatedProcesses(self._kernel)
 
     def shut(self) -> None:
@@ -24,12 +24,12 @@ class SimulatedHost(Host):
 
     def parent(self) -> str:
         name = self.name("em")
-        self.hand.attach(name, "02:00:00:00:00:99")
-        self.on_close(self.hand.detach, name)
+        self.control.attach(name, "02:00:00:00:00:99")
+        self.on_close(self.control.detach, name)
         return name
 
     def vlan(self, parent: str) -> str:
-        self.hand.use(parent, f"vlan {parent}.7")
+        self.control.use(parent, f"vlan {parent}.7")
         return f"{parent}.7"
 
     def root(self) -> str:
@@ -42,10 +42,10 @@ class SimulatedHost(Host):
         pass
 
     def hold_tcp(self, jid: JailId) -> None:
-        self.hand.hold_tcp(jid)
+        self.control.hold_tcp(jid)
 
     def give_up_tcp(self, jid: JailId) -> None:
-        self.hand.give_up_tcp(jid)
+        self.control.give_up_tcp(jid)
 
     def other_processes(self):
         return SimulatedProcesses(self._kernel)
@@ -54,16 +54,16 @@ class SimulatedHost(Host):
         processes.helper_dies()
 
     def with_accounting(self, wanted: bool) -> None:
-        self.hand.set_sysctl("kern.racct.enable", int(wanted))
+        self.control.set_sysctl("kern.racct.enable", int(wanted))
 
     def kld_load_at_securelevel(self, level: int, module: str) -> int:
-        self.hand.set_sysctl("kern.securelevel", level)
+        self.control.set_sysctl("kern.securelevel", level)
         try:
             self.kernel.kld_load(module)
         except OSError as error:
             return error.errno or 0
         finally:
-            self.hand.set_sysctl("kern.securelevel", -1)
+            self.control.set_sysctl("kern.securelevel", -1)
         return 0
 
     def run(self, main):

@@ -59,6 +59,7 @@ def test_set_up(inside):
 @contract("Vnet.add_address", errno.ENXIO)
 @contract("Vnet.remove_address", errno.ENXIO)
 @contract("Vnet.rename", errno.ENXIO)
+@contract("Vnet.set_mtu", errno.ENXIO)
 def test_interfaces_of_the_host_are_not_seen(host, inside):
     vnet, _, _ = inside
     _, outside = host.eiface()
@@ -72,6 +73,8 @@ def test_interfaces_of_the_host_are_not_seen(host, inside):
         vnet.remove_address(outside, "192.0.2.77/32")
     with fails(errno.ENXIO):
         vnet.rename(outside, "eth0")
+    with fails(errno.ENXIO):
+        vnet.set_mtu(outside, 1400)
 
 
 @contract("Vnet.add_address")
@@ -171,6 +174,24 @@ def test_rename_inside_to_a_taken_name(inside):
     vnet, name, _ = inside
     with fails(errno.EEXIST):
         vnet.rename(name, "lo0")
+
+
+@contract("Vnet.set_mtu")
+def test_an_mtu_set_inside(inside):
+    vnet, name, _ = inside
+    vnet.add_address(name, "192.0.2.77/24")
+    vnet.set_mtu(name, 1400)
+    assert interface(vnet, name).mtu == 1400
+    assert interface(vnet, name).flags & Iff.UP
+
+
+@contract("Vnet.set_mtu", errno.EINVAL)
+@pytest.mark.parametrize("mtu", [71, 9019])
+def test_an_mtu_inside_that_is_out_of_range(inside, mtu):
+    vnet, name, _ = inside
+    with fails(errno.EINVAL):
+        vnet.set_mtu(name, mtu)
+    assert interface(vnet, name).mtu == 1500
 
 
 @contract("Vnet.close")

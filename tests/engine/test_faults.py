@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.kinds import KINDS
-from tests.engine.stage import Stage
+from tests.engine.configurations import CONFIGURATIONS
+from tests.engine.machine import Machine
 from tests.lib.faulty import Faults, Killed, When
 from tests.lib.snapshot import difference
 from vimage import journal
@@ -22,73 +22,73 @@ from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedProcesses
 from vimage.messages import VimageError
 
-kinds = pytest.mark.parametrize("kind", KINDS)
+kinds = pytest.mark.parametrize("kind", CONFIGURATIONS)
 verbs = pytest.mark.parametrize("verb", ["start", "stop"])
 
 
-def _stages(directory: Path, kind: str, verb: str) -> Iterator[Stage]:
+def _machines(directory: Path, kind: str, verb: str) -> Iterator[Machine]:
     """Fresh hosts, one after another, ready for the verb."""
     for number in itertools.count():
-        stage = Stage(directory / str(number), kind)
+        machine = Machine(directory / str(number), kind)
         if verb == "stop":
-            stage.start()
-        yield stage
-        stage.kernel.close()
+            machine.start()
+        yield machine
+        machine.kernel.close()
 
 
-def _act(stage: Stage, verb: str, faults: Faults) -> None:
-    session = stage.session(faults.kernel(stage.kernel),
-                            faults.processes(SimulatedProcesses(stage.kernel)))
+def _act(machine: Machine, verb: str, faults: Faults) -> None:
+    session = machine.session(faults.kernel(machine.kernel),
+                            faults.processes(SimulatedProcesses(machine.kernel)))
     try:
-        getattr(stage, verb)(session)
+        getattr(machine, verb)(session)
     finally:
         session.journal.close()
         if faults.dead:  # the sockets of the dead process
-            stage.kernel.close()
-            stage.kernel = type(stage.kernel)(stage.directory)
+            machine.kernel.close()
+            machine.kernel = type(machine.kernel)(machine.directory)
 
 
-def _all_undone(stage: Stage, what: str) -> None:
+def _all_undone(machine: Machine, what: str) -> None:
     """Only what is ready is left, and that can be stopped."""
-    session = stage.session()
+    session = machine.session()
     states = {record.state for record in session.journal.records.values()}
     session.journal.close()
     assert states <= {READY}, what
-    answer = stage.stop()
+    answer = machine.stop()
     assert answer.status == 0, (what, [str(p) for r in answer.results for p in r.problems])
     # A command on the host outlives the process that started it, until its own end.
-    left = [line for line in difference(stage.before, stage.look())
+    left = [line for line in difference(machine.before, machine.look())
             if not line.startswith("process ") or "in jail 0," not in line]
     assert left == [], what
 
 
 def _each_operation(directory: Path, kind: str, verb: str,
-                    make: Callable[[int], Faults]) -> Iterator[tuple[Stage, Faults]]:
+                    make: Callable[[int], Faults]) -> Iterator[tuple[Machine, Faults]]:
     """A host and the faults that were made on it, for every operation of the verb."""
-    stages = _stages(directory, kind, verb)
+    stages = _machines(directory, kind, verb)
     at = 0
     while True:
         at += 1
-        stage, faults = next(stages), make(at)
+        machine, faults = next(stages), make(at)
         try:
-            _act(stage, verb, faults)
+            _act(machine, verb, faults)
         except (Killed, VimageError):
             pass
         if faults.count < at:
             assert at > 3, "no operation was counted"
             return
-        yield stage, faults
+        yield machine, faults
 
 
 @kinds
 @verbs
 def test_every_operation_may_fail(kind: str, verb: str, tmp_path: Path) -> None:
-    for stage, faults in _each_operation(tmp_path, kind, verb,
+    for machine, faults in _each_operation(tmp_path, kind, verb,
                                          lambda at: Faults(at=at, error=errno.EIO)):
         what = f"{verb} failed at {faults.done[faults.at - 1]}"
         if verb == "stop":
-            stage.stop()
-        _all_undone(stage, what)
+            machine.stop()
+        _all_undone(machine, what)
 
 
 @kinds
@@ -96,11 +96,11 @@ def test_every_operation_may_fail(kind: str, verb: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("when", When)
 def test_the_process_may_die_at_every_operation(kind: str, verb: str, when: When,
                                                 tmp_path: Path) -> None:
-    for stage, faults in _each_operation(tmp_path, kind, verb,
+    for machine, faults in _each_operation(tmp_path, kind, verb,
                                          lambda at: Faults(at=at, when=when)):
         what = f"{verb} died {when.value} {faults.done[faults.at - 1]}"
-        stage.recover()
-        _all_undone(stage, what)
+        machine.recover()
+        _all_undone(machine, what)
 
 
 @kinds
@@ -109,7 +109,7 @@ def test_the_process_may_die_at_every_operation(kind: str, verb: str, when: When
 def test_the_process_may_die_at_every_write(kind: str, verb: str, when: When, tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     write = journal.replace
-    for at, stage in enumerate(_stages(tmp_path, kind, verb), 1):
+    for at, machine in enumerate(_machines(tmp_path, kind, verb), 1):
         faults = Faults()
         written: list[str] = []
 
@@ -124,7 +124,7 @@ def test_the_process_may_die_at_every_write(kind: str, verb: str, when: When, tm
 
         monkeypatch.setattr(journal, "replace", dying)
         try:
-            _act(stage, verb, faults)
+            _act(machine, verb, faults)
         except Killed:
             pass
         finally:
@@ -132,15 +132,15 @@ def test_the_process_may_die_at_every_write(kind: str, verb: str, when: When, tm
         if len(written) < at:
             assert at > 1
             return
-        stage.recover()
-        _all_undone(stage, f"{verb} died {when.value} write {at} of {written[at - 1]}")
+        machine.recover()
+        _all_undone(machine, f"{verb} died {when.value} write {at} of {written[at - 1]}")
 
 
 @kinds
 def test_a_full_disk_at_every_write(kind: str, tmp_path: Path,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     write = journal.replace
-    for at, stage in enumerate(_stages(tmp_path, kind, "start"), 1):
+    for at, machine in enumerate(_machines(tmp_path, kind, "start"), 1):
         count = itertools.count(1)
 
         def full(path: str, body: bytes, at: int = at, count: Iterator[int] = count) -> None:
@@ -149,8 +149,8 @@ def test_a_full_disk_at_every_write(kind: str, tmp_path: Path,
             write(path, body)
 
         monkeypatch.setattr(journal, "replace", full)
-        answer = stage.start()
-        left = difference(stage.before, stage.look())
+        answer = machine.start()
+        left = difference(machine.before, machine.look())
         monkeypatch.setattr(journal, "replace", write)
         if answer.status == 0:
             assert at > 1
@@ -158,4 +158,4 @@ def test_a_full_disk_at_every_write(kind: str, tmp_path: Path,
         ready = [r.name for r in answer.results if r.ok]
         if not ready:
             assert left == [], f"write {at}"
-        _all_undone(stage, f"write {at}")
+        _all_undone(machine, f"write {at}")

@@ -6,35 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import Stage
+from tests.engine.machine import Machine
 from tests.lib.snapshot import difference
 from vimage.kernel import Iff
 from vimage.kernel.simulated import jails
 
 
-def parameter(stage: Stage, name: str) -> object:
+def parameter(machine: Machine, name: str) -> object:
     """A parameter of the jail of a."""
-    with stage.kernel.state.operation():
-        return jails.find(stage.kernel.state, stage.kernel.jail_get("a").jid).parameters.get(name)
+    with machine.kernel.state.operation():
+        jail = jails.find(machine.kernel.state, machine.kernel.jail_get("a").jid)
+        return jail.parameters.get(name)
 
 
 @pytest.mark.parametrize("level", ["0", "1", "3"])
 def test_securelevel(tmp_path: Path, level: str) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.variables["vimage_a_securelevel"] = level
-    assert stage.start().status == 0
-    assert str(parameter(stage, "securelevel")) == level
+    machine = Machine(tmp_path, "bridge")
+    machine.variables["vimage_a_securelevel"] = level
+    assert machine.start().status == 0
+    assert str(parameter(machine, "securelevel")) == level
 
 
 def test_addresses_and_routes(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "addresses")
-    assert stage.start().status == 0
-    jid = stage.kernel.jail_get("a").jid
-    inside = stage.hand.addresses_inside(jid)
+    machine = Machine(tmp_path, "addresses")
+    assert machine.start().status == 0
+    jid = machine.kernel.jail_get("a").jid
+    inside = machine.control.addresses_inside(jid)
     assert inside["ng0_a"] == ("192.0.2.2/24", "2001:db8::2/64")
     assert "127.0.0.1/8" in inside["lo0"]
-    assert stage.hand.default_route(jid) == "192.0.2.1"
-    vnet = stage.kernel.vnet(jid)
+    assert machine.control.default_route(jid) == "192.0.2.1"
+    vnet = machine.kernel.vnet(jid)
     assert {i.name for i in vnet.interfaces() if i.flags & Iff.UP} == {"lo0", "ng0_a"}
     vnet.close()
 
@@ -42,11 +43,11 @@ def test_addresses_and_routes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rctl, cpus", [
     ("maxproc:deny=10 vmemoryuse:deny=512m", ""), ("", "0"), ("maxproc:deny=10", "0")])
 def test_limits(tmp_path: Path, rctl: str, cpus: str) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.hand.set_sysctl("kern.racct.enable", 1)
-    before = stage.look()
-    stage.variables |= {"vimage_a_rctl": rctl, "vimage_a_cpus": cpus}
-    assert stage.start().status == 0
-    assert sorted(stage.hand.rules()) == sorted(f"jail:a:{rule}" for rule in rctl.split())
-    assert stage.stop().status == 0
-    assert difference(before, stage.look()) == []
+    machine = Machine(tmp_path, "bridge")
+    machine.control.set_sysctl("kern.racct.enable", 1)
+    before = machine.look()
+    machine.variables |= {"vimage_a_rctl": rctl, "vimage_a_cpus": cpus}
+    assert machine.start().status == 0
+    assert sorted(machine.control.rules()) == sorted(f"jail:a:{rule}" for rule in rctl.split())
+    assert machine.stop().status == 0
+    assert difference(before, machine.look()) == []

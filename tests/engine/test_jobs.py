@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from vimage.engine import Outcome, Result
-from vimage.jobs import Job, Jobs, Verb, ended, silent
+from vimage.jobs import Action, Job, Jobs, ended, silent
 from vimage.kernel.simulated.virtual_time import run
 
 
@@ -21,13 +21,13 @@ class Queues:
         self.jobs.slots.set_limit(10)
         self.began: list[tuple[float, str]] = []
 
-    def job(self, verb: Verb, name: str, depend: tuple[str, ...] = ()) -> Job:
+    def job(self, action: Action, name: str, depend: tuple[str, ...] = ()) -> Job:
         async def act(job: Job) -> Result:
-            self.began.append((round(asyncio.get_running_loop().time()), f"{verb.value} {name}"))
+            self.began.append((round(asyncio.get_running_loop().time()), f"{action.value} {name}"))
             await asyncio.sleep(10)
             return Result(name, Outcome.READY)
 
-        job = Job(name, verb, act, silent)
+        job = Job(name, action, act, silent)
         job.depend = depend
         return job
 
@@ -35,8 +35,8 @@ class Queues:
 def test_the_jobs_of_one_vimage_are_done_one_after_another() -> None:
     async def play() -> None:
         queues = Queues()
-        first, second = queues.job(Verb.STOP, "a"), queues.job(Verb.START, "a")
-        other = queues.job(Verb.START, "b")
+        first, second = queues.job(Action.STOP, "a"), queues.job(Action.START, "a")
+        other = queues.job(Action.START, "b")
         queues.jobs.add([first, second, other])
         assert queues.jobs.waiting("a") == (first, second)
         assert queues.jobs.last("a") is second and queues.jobs.last("c") is None
@@ -52,7 +52,7 @@ def test_the_jobs_of_one_vimage_are_done_one_after_another() -> None:
 def test_a_job_waits_for_those_it_needs() -> None:
     async def play() -> None:
         queues = Queues()
-        first, second = queues.job(Verb.START, "a"), queues.job(Verb.START, "b")
+        first, second = queues.job(Action.START, "a"), queues.job(Action.START, "b")
         second.needs.append(first)
         queues.jobs.add([first, second])
         assert [result.name for result in await ended([second, first])] == ["b", "a"]
@@ -64,8 +64,8 @@ def test_a_job_waits_for_those_it_needs() -> None:
 def test_only_starts_that_go_on_are_to_be_started() -> None:
     async def play() -> None:
         queues = Queues()
-        queues.jobs.add([queues.job(Verb.STOP, "a"), queues.job(Verb.START, "b", ("c", "d")),
-                         queues.job(Verb.CHANGE, "e"), queues.job(Verb.START, "f")])
+        queues.jobs.add([queues.job(Action.STOP, "a"), queues.job(Action.START, "b", ("c", "d")),
+                         queues.job(Action.CHANGE, "e"), queues.job(Action.START, "f")])
         assert queues.jobs.starts() == {"b": ("c", "d"), "f": ()}
         queues.jobs.interrupt_starts(["b", "a", "nosuch"])
         assert queues.jobs.starts() == {"f": ()}
@@ -77,8 +77,8 @@ def test_only_starts_that_go_on_are_to_be_started() -> None:
 def test_a_stop_interrupts_the_start_that_is_under_way_and_no_other() -> None:
     async def play() -> None:
         queues = Queues()
-        under_way, waits = queues.job(Verb.START, "a"), queues.job(Verb.START, "a")
-        queues.jobs.add([under_way, waits, queues.job(Verb.CHANGE, "b")])
+        under_way, waits = queues.job(Action.START, "a"), queues.job(Action.START, "a")
+        queues.jobs.add([under_way, waits, queues.job(Action.CHANGE, "b")])
         await asyncio.sleep(1)
         queues.jobs.interrupt_starts(["a", "b"])
         assert queues.interrupted == ["a"]
@@ -92,7 +92,7 @@ def test_a_stop_interrupts_the_start_that_is_under_way_and_no_other() -> None:
 def test_a_restart_lets_another_restart_go_on(of_restarts: bool) -> None:
     async def play() -> None:
         queues = Queues()
-        stop, start = queues.job(Verb.STOP, "a"), queues.job(Verb.START, "a")
+        stop, start = queues.job(Action.STOP, "a"), queues.job(Action.START, "a")
         start.stop_before = stop
         queues.jobs.add([stop, start])
         assert start.restart_in_stop
@@ -107,7 +107,7 @@ def test_a_restart_lets_another_restart_go_on(of_restarts: bool) -> None:
 def test_one_that_waits_for_others_is_told_at_once() -> None:
     async def play() -> None:
         queues = Queues()
-        first, second = queues.job(Verb.START, "a"), queues.job(Verb.START, "b")
+        first, second = queues.job(Action.START, "a"), queues.job(Action.START, "b")
         second.needs.append(first)
         queues.jobs.add([first, second])
         await asyncio.sleep(1)

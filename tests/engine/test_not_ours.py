@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import PARENT, ROOT, Stage
+from tests.engine.machine import PARENT, ROOT, Machine
 from tests.lib.snapshot import difference
 from vimage.kernel import JailId
 from vimage.steps.interfaces import EifaceStep
@@ -15,63 +15,63 @@ from vimage.steps.interfaces import EifaceStep
 
 def test_another_jail_of_the_same_name(tmp_path: Path) -> None:
     """Ours has gone, and somebody has made one that is called like it."""
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    stage.hand.remove_jail(stage.kernel.jail_get("a").jid)
-    other = stage.kernel.jail_create({"name": "a", "path": ROOT, "persist": True})
-    assert stage.stop().status == 0
-    assert stage.kernel.jail_list() == {other}
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    machine.control.remove_jail(machine.kernel.jail_get("a").jid)
+    other = machine.kernel.jail_create({"name": "a", "path": ROOT, "persist": True})
+    assert machine.stop().status == 0
+    assert machine.kernel.jail_list() == {other}
 
 
 def test_another_jail_under_the_same_number(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    jid = stage.kernel.jail_get("a").jid
-    stage.hand.remove_jail(jid)
-    stage.kernel.jail_create({"name": "other", "path": ROOT, "persist": True, "jid": jid})
-    stage.kernel.new_task(jid, ("/bin/other",))
-    assert stage.stop().status == 0
-    assert stage.kernel.jail_list() == {jid}
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    jid = machine.kernel.jail_get("a").jid
+    machine.control.remove_jail(jid)
+    machine.kernel.jail_create({"name": "other", "path": ROOT, "persist": True, "jid": jid})
+    machine.kernel.new_task(jid, ("/bin/other",))
+    assert machine.stop().status == 0
+    assert machine.kernel.jail_list() == {jid}
 
 
 def test_others_on_a_host_only_bridge_keep_it(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "host-only bridge")
-    before = stage.look()
-    assert stage.start().status == 0
-    stage.kernel.ng_mkpeer("lan0bridge:", "eiface", "link77", "ether")
-    assert stage.stop().status == 0
-    assert stage.kernel.ng_node("lan0bridge:").hooks == 2
-    assert stage.kernel.if_get("lan0").name == "lan0"
-    stage.kernel.ng_shutdown("lan0bridge:link77")
-    assert stage.start().status == 0
-    assert stage.stop().status == 0
-    assert difference(before, stage.look()) == []
+    machine = Machine(tmp_path, "host-only bridge")
+    before = machine.look()
+    assert machine.start().status == 0
+    machine.kernel.ng_mkpeer("lan0bridge:", "eiface", "link77", "ether")
+    assert machine.stop().status == 0
+    assert machine.kernel.ng_node("lan0bridge:").hooks == 2
+    assert machine.kernel.if_get("lan0").name == "lan0"
+    machine.kernel.ng_shutdown("lan0bridge:link77")
+    assert machine.start().status == 0
+    assert machine.stop().status == 0
+    assert difference(before, machine.look()) == []
 
 
 def test_a_host_only_bridge_without_its_interface(tmp_path: Path) -> None:
     """Somebody has shut the interface down."""
-    stage = Stage(tmp_path, "host-only bridge")
-    before = stage.look()
-    stage.start()
-    stage.kernel.ng_shutdown("lan0bridge:link0")
-    assert stage.stop().status == 0
-    assert difference(before, stage.look()) == []
+    machine = Machine(tmp_path, "host-only bridge")
+    before = machine.look()
+    machine.start()
+    machine.kernel.ng_shutdown("lan0bridge:link0")
+    assert machine.stop().status == 0
+    assert difference(before, machine.look()) == []
 
 
 def test_a_bridge_that_has_lost_its_parent_and_is_used_by_others(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    stage.kernel.ng_mkpeer(f"{PARENT}bridge:", "eiface", "link77", "ether")
-    stage.hand.detach(stage.kernel.if_get(PARENT).driver)
-    assert stage.stop().status == 0
-    assert stage.kernel.ng_node(f"{PARENT}bridge:").hooks == 1
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    machine.kernel.ng_mkpeer(f"{PARENT}bridge:", "eiface", "link77", "ether")
+    machine.control.detach(machine.kernel.if_get(PARENT).driver)
+    assert machine.stop().status == 0
+    assert machine.kernel.ng_node(f"{PARENT}bridge:").hooks == 1
 
 
 def test_a_link_of_which_only_the_intent_is_known(tmp_path: Path) -> None:
     """It is ours if it has our name, or none yet."""
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    kernel = stage.kernel
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    kernel = machine.kernel
     bridge = kernel.ng_node(f"{PARENT}bridge:").id
     kernel.ng_mkpeer(f"{PARENT}bridge:", "eiface", "link77", "ether")
     step = EifaceStep("ng0_x", PARENT, False, None, False)
@@ -89,35 +89,35 @@ def test_a_link_of_which_only_the_intent_is_known(tmp_path: Path) -> None:
 
 def test_a_jail_that_somebody_else_removes_at_the_same_time(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, "hooks, boot, services, command")
-    stage.start()
-    remove = stage.kernel.jail_remove
+    machine = Machine(tmp_path, "hooks, boot, services, command")
+    machine.start()
+    remove = machine.kernel.jail_remove
 
     def late(jail: JailId) -> None:
         remove(jail)
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
-    monkeypatch.setattr(stage.kernel, "jail_remove", late)
-    assert stage.stop().status == 0
-    assert difference(stage.before, stage.look()) == []
+    monkeypatch.setattr(machine.kernel, "jail_remove", late)
+    assert machine.stop().status == 0
+    assert difference(machine.before, machine.look()) == []
 
 
 def test_commands_of_a_jail_that_has_gone_are_not_run(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "hooks, boot, services, command")
-    stage.start()
-    stage.hand.remove_jail(stage.kernel.jail_get("a").jid)
-    assert stage.stop().status == 0
-    assert difference(stage.before, stage.look()) == []
+    machine = Machine(tmp_path, "hooks, boot, services, command")
+    machine.start()
+    machine.control.remove_jail(machine.kernel.jail_get("a").jid)
+    assert machine.stop().status == 0
+    assert difference(machine.before, machine.look()) == []
 
 
 def test_a_jail_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only where it exists already it is said to be another's."""
-    stage = Stage(tmp_path, "bridge")
+    machine = Machine(tmp_path, "bridge")
 
     def fails(parameters: object) -> JailId:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(stage.kernel, "jail_create", fails)
-    problem = stage.start().results[0].problems[0]
+    monkeypatch.setattr(machine.kernel, "jail_create", fails)
+    problem = machine.start().results[0].problems[0]
     assert "Cannot allocate memory" in str(problem)
-    assert difference(stage.before, stage.look()) == []
+    assert difference(machine.before, machine.look()) == []

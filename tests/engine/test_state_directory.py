@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.stage import STATE, Stage
+from tests.engine.machine import STATE, Machine
 from tests.lib.snapshot import difference
 from vimage.atomic import replace
 from vimage.engine import Outcome
@@ -18,26 +18,26 @@ from vimage.kernel import JailId
 from vimage.messages import VimageError
 
 
-def content(stage: Stage, name: str) -> dict[str, Any]:
+def content(machine: Machine, name: str) -> dict[str, Any]:
     """The record of a vimage on the disk."""
     data: dict[str, Any] = json.loads(
-        Path(stage.kernel.path(f"{STATE}/vimages/{name}.json")).read_bytes()[9:])
+        Path(machine.kernel.path(f"{STATE}/vimages/{name}.json")).read_bytes()[9:])
     return data
 
 
-def kinds_of(stage: Stage, name: str) -> list[str]:
+def kinds_of(machine: Machine, name: str) -> list[str]:
     """The steps that it holds."""
-    return [entry["kind"] for entry in content(stage, name)["entries"]]
+    return [entry["kind"] for entry in content(machine, name)["entries"]]
 
 
 def test_two_processes_do_not_hold_it(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "bridge")
-    first = stage.session()
+    machine = Machine(tmp_path, "bridge")
+    first = machine.session()
     with pytest.raises(VimageError) as caught:
-        stage.session()
+        machine.session()
     assert caught.value.problem.key == "state_busy"
     first.journal.close()
-    stage.session().journal.close()
+    machine.session().journal.close()
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 4096])
@@ -73,19 +73,19 @@ def test_what_could_not_be_written_leaves_the_file_as_it_was(
 def test_after_a_stop_that_failed_the_record_holds_what_is_left(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So its bridge is not kept for it when another has been the last to use it."""
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
 
     def fails(jail: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stage.kernel, "jail_remove", fails)
-        answer = stage.stop()
+        broken.setattr(machine.kernel, "jail_remove", fails)
+        answer = machine.stop()
         assert [result.outcome for result in answer.results] == [Outcome.FAILED]
-        assert kinds_of(stage, "a") == ["jail"]
-    assert stage.stop().status == 0
-    assert difference(stage.before, stage.look()) == []
+        assert kinds_of(machine, "a") == ["jail"]
+    assert machine.stop().status == 0
+    assert difference(machine.before, machine.look()) == []
 
 
 @pytest.mark.parametrize("sync", [True, False])
@@ -99,42 +99,42 @@ def test_what_has_to_outlive_the_host_is_synced(
 
 def test_that_it_stops_is_written_before_anything_is_undone(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
     states: list[str] = []
-    clear = stage.kernel.jail_clear
+    clear = machine.kernel.jail_clear
 
     def look(jail: JailId, number: int) -> object:
-        states.append(content(stage, "a")["state"])
+        states.append(content(machine, "a")["state"])
         return clear(jail, number)
 
-    monkeypatch.setattr(stage.kernel, "jail_clear", look)
-    assert stage.stop().status == 0
+    monkeypatch.setattr(machine.kernel, "jail_clear", look)
+    assert machine.stop().status == 0
     assert set(states) == {"stopping"}
 
 
 def test_a_record_under_another_name_is_set_aside(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    file = Path(stage.kernel.path(f"{STATE}/vimages/a.json"))
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    file = Path(machine.kernel.path(f"{STATE}/vimages/a.json"))
     file.with_name("b.json").write_bytes(file.read_bytes())
-    session = stage.session()
+    session = machine.session()
     assert list(session.records) == ["a"]
     assert [problem.key for problem in session.journal.set_aside] == ["state_damaged"]
-    assert os.listdir(stage.kernel.path(f"{STATE}/aside")) == ["vimages.b.json"]
+    assert os.listdir(machine.kernel.path(f"{STATE}/aside")) == ["vimages.b.json"]
     session.journal.close()
 
 
 def test_state_of_another_boot_is_kept_beside(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "bridge")
-    stage.start()
-    file = Path(stage.kernel.path(f"{STATE}/vimages/a.json"))
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    file = Path(machine.kernel.path(f"{STATE}/vimages/a.json"))
     was = file.read_bytes()
-    stage.hand.reboot()
+    machine.control.reboot()
     file.parent.mkdir(parents=True)
     file.write_bytes(was)
-    session = stage.session()
+    session = machine.session()
     assert session.records == {} and session.journal.set_aside == []
     assert not file.exists()
-    assert Path(stage.kernel.path(f"{STATE}/aside/vimages.a.json")).read_bytes() == was
+    assert Path(machine.kernel.path(f"{STATE}/aside/vimages.a.json")).read_bytes() == was
     session.journal.close()

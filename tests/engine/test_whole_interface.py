@@ -8,73 +8,73 @@ from typing import Any
 
 import pytest
 
-from tests.engine.stage import OTHER, STATE, Stage
+from tests.engine.machine import OTHER, STATE, Machine
 from tests.lib.snapshot import difference
 from vimage.engine import Outcome
 from vimage.kernel.simulated.virtual_time import run
 
 
-def changed_inside(stage: Stage, **changes: Any) -> None:
+def changed_inside(machine: Machine, **changes: Any) -> None:
     """The jail's root changes it."""
-    with stage.kernel.state.operation():
-        card, = (i for i in stage.kernel.state.ifaces() if i.name == OTHER)
+    with machine.kernel.state.operation():
+        card, = (i for i in machine.kernel.state.ifaces() if i.name == OTHER)
         assert card.vnet != 0
-        stage.kernel.state.retag(card, **changes)
+        machine.kernel.state.retag(card, **changes)
 
 
 @pytest.mark.parametrize("changes", [
     {"mtu": 9000}, {"mac": "02:00:00:00:00:77"}, {"caps": 0},
     {"mtu": 1400, "mac": "02:00:00:00:00:77"}], ids=lambda changes: " ".join(changes))
 def test_what_the_jail_has_changed_is_put_back(tmp_path: Path, changes: dict[str, Any]) -> None:
-    stage = Stage(tmp_path, "whole interface")
-    assert stage.start().status == 0
-    changed_inside(stage, **changes)
-    assert stage.stop().status == 0
-    assert difference(stage.before, stage.look()) == []
+    machine = Machine(tmp_path, "whole interface")
+    assert machine.start().status == 0
+    changed_inside(machine, **changes)
+    assert machine.stop().status == 0
+    assert difference(machine.before, machine.look()) == []
 
 
 def test_the_name_that_the_jail_gave_it_is_put_back(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "whole interface")
-    stage.start()
-    stage.hand.rename_inside(stage.kernel.jail_get("a").jid, OTHER, "wan0")
-    assert stage.stop().status == 0
-    assert difference(stage.before, stage.look()) == []
+    machine = Machine(tmp_path, "whole interface")
+    machine.start()
+    machine.control.rename_inside(machine.kernel.jail_get("a").jid, OTHER, "wan0")
+    assert machine.stop().status == 0
+    assert difference(machine.before, machine.look()) == []
 
 
 def test_one_of_a_jail_that_has_gone_is_configured_again(tmp_path: Path) -> None:
     """Its name, too, where the jail's root had given it another."""
-    stage = Stage(tmp_path, "whole interface")
-    stage.start()
-    jid = stage.kernel.jail_get("a").jid
-    changed_inside(stage, mtu=9000)
-    stage.hand.rename_inside(jid, OTHER, "wan0")
-    stage.hand.remove_jail(jid)
-    answer = stage.stop()
+    machine = Machine(tmp_path, "whole interface")
+    machine.start()
+    jid = machine.kernel.jail_get("a").jid
+    changed_inside(machine, mtu=9000)
+    machine.control.rename_inside(jid, OTHER, "wan0")
+    machine.control.remove_jail(jid)
+    answer = machine.stop()
     assert [result.outcome for result in answer.results] == [Outcome.STOPPED]
-    assert difference(stage.before, stage.look()) == []
+    assert difference(machine.before, machine.look()) == []
 
 
 def test_one_that_was_pulled_out_keeps_nothing_from_stopping(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "whole interface")
-    stage.start()
-    driver = next(i.driver for i in stage.kernel.state.ifaces() if i.name == OTHER)
-    stage.hand.detach(driver)
-    assert stage.stop().status == 0
-    assert stage.kernel.jail_list() == set()
+    machine = Machine(tmp_path, "whole interface")
+    machine.start()
+    driver = next(i.driver for i in machine.kernel.state.ifaces() if i.name == OTHER)
+    machine.control.detach(driver)
+    assert machine.stop().status == 0
+    assert machine.kernel.jail_list() == set()
 
 
 @pytest.mark.parametrize("takes", [True, False], ids=["devd takes it", "devd is slow"])
 def test_devd_is_told_to_leave_it_to_us(tmp_path: Path, takes: bool) -> None:
     """By a file that it consumes; one that it does not is not left behind."""
-    stage = Stage(tmp_path, "whole interface")
-    devd = stage.kernel.new_task(0, ("/sbin/devd",))
-    stage.start()
-    Path(stage.kernel.path("/var/run/devd.pid")).write_text(f"{devd.pid}\n")
-    marker = Path(stage.kernel.path(f"{STATE}/returning/{OTHER}"))
-    session = stage.session()
+    machine = Machine(tmp_path, "whole interface")
+    devd = machine.kernel.new_task(0, ("/sbin/devd",))
+    machine.start()
+    Path(machine.kernel.path("/var/run/devd.pid")).write_text(f"{devd.pid}\n")
+    marker = Path(machine.kernel.path(f"{STATE}/returning/{OTHER}"))
+    session = machine.session()
 
     async def play() -> float:
-        stop = asyncio.create_task(session.stop(stage.loaded, []))
+        stop = asyncio.create_task(session.stop(machine.loaded, []))
         while not marker.exists():
             await asyncio.sleep(0.01)
         begun = asyncio.get_running_loop().time()

@@ -82,18 +82,20 @@ def interfaces() -> dict[str, str]:
     return found
 
 
-#: IFF_DRV_OACTIVE: a driver says that its queue is full, or that it has been stopped.
-_OACTIVE = 0x400
+#: Of net/if.h, what a driver says of this moment: IFF_DRV_OACTIVE, its queue is full or it
+#: has been stopped; IFF_NETLINK_1 (LOWER_UP) of FreeBSD 15, it has carrier.
+_OF_THE_MOMENT = {"OACTIVE": 0x400, "LOWER_UP": 0x1000000}
 
 
 def _flags(text: str) -> str:
     """"flags=8c22<BROADCAST,OACTIVE,..> metric 0 mtu 1500" without what a driver only
-    says of its queue at this moment."""
+    says of this moment."""
     match = re.match(r"flags=([0-9a-f]+)<([^>]*)>(.*)", text)
     if match is None:
         return text
-    names = ",".join(name for name in match[2].split(",") if name != "OACTIVE")
-    return f"flags={int(match[1], 16) & ~_OACTIVE:x}<{names}>{match[3]}"
+    names = ",".join(name for name in match[2].split(",") if name not in _OF_THE_MOMENT)
+    flags = int(match[1], 16) & ~sum(_OF_THE_MOMENT.values())
+    return f"flags={flags:x}<{names}>{match[3]}"
 
 
 def mounts() -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.freebsd import host_tools, stage
+from tests.freebsd import host_tools, system
 
 ROOT = Path(__file__).parents[2]
 RC_CONF = Path("/etc/rc.conf")
@@ -88,9 +88,9 @@ def files_of(names: set[str]) -> set[str]:
 
 def look() -> host_tools.Snapshot:
     """The host, but for devd(8), which the documents have the user restart."""
-    directories = [str(path) for path in (stage.STATE / "vimages", stage.STATE / "shared")
+    directories = [str(path) for path in (system.STATE / "vimages", system.STATE / "shared")
                    if path.is_dir()]
-    return host_tools.take(directories, ignore=rf"{stage.DEVD}|^/sbin/devd")
+    return host_tools.take(directories, ignore=rf"{system.DEVD}|^/sbin/devd")
 
 
 def left(before: host_tools.Snapshot) -> list[str]:
@@ -105,14 +105,14 @@ def left(before: host_tools.Snapshot) -> list[str]:
 def removed() -> Iterator[None]:
     """What make has installed goes meanwhile."""
     make = f"make -C {ROOT} -s PYTHON={sys.executable}"
-    stage.stop_service()
-    stage.sh("kldload -n ng_socket ng_ether ng_bridge ng_eiface")
-    stage.sh(f"{make} deinstall")
+    system.stop_service()
+    system.sh("kldload -n ng_socket ng_ether ng_bridge ng_eiface")
+    system.sh(f"{make} deinstall")
     try:
         yield
     finally:
-        stage.sh(f"{make} install")
-        stage.sh("service devd onerestart")
+        system.sh(f"{make} install")
+        system.sh("service devd onerestart")
 
 
 @contextmanager
@@ -121,9 +121,9 @@ def as_before(*files: Path) -> Iterator[set[str]]:
     Gives the files below /usr/local."""
     before = look()
     try:
-        with kept(RC_CONF, stage.CONFIGURATION, *files):
+        with kept(RC_CONF, system.CONFIGURATION, *files):
             yield installed()
     finally:
-        stage.stop_service()
+        system.stop_service()
         differences = left(before)
     assert differences == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmark import host, modes, report, service, trace
-from tests.freebsd import stage
+from tests.freebsd import system
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +21,7 @@ def benchmark(csv: Path, *words: str) -> set[tuple[str, str, str]]:
     """Run it for two vimages; (mode, who, measure) of its figures."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmark/run.py"), "--count", "2", "--runs", "1", "--cold",
-         "--parent", stage.parents()[0], "--csv", str(csv), *words],
+         "--parent", system.parents()[0], "--csv", str(csv), *words],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=3000, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows, facts = report.from_csv(csv.read_text())
@@ -59,24 +59,24 @@ def test_profile(clean_host: None, tmp_path: Path) -> None:
     file = tmp_path / "profile"
     benchmark(tmp_path / "f.csv", "--modes", "network", "--with", "vimage",
               "--profile", str(file))
-    said = stage.sh(f"{sys.executable} -m pstats {file} <<'END'\nstats 5\nEND")
+    said = system.sh(f"{sys.executable} -m pstats {file} <<'END'\nstats 5\nEND")
     assert "function calls" in said
 
 
 def test_a_host_in_use_is_left_alone(clean_host: None) -> None:
-    stage.configure('vimage_list=""\n')
-    assert stage.vimage("start").returncode == 0
+    system.configure('vimage_list=""\n')
+    assert system.vimage("start").returncode == 0
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmark/run.py"), "--parent", stage.parents()[0]],
+        [sys.executable, str(ROOT / "benchmark/run.py"), "--parent", system.parents()[0]],
         capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "benchmark: vimage runs on this host (service vimage stop)\n"
 
 
 def test_what_is_left_is_seen(clean_host: None) -> None:
-    parent = stage.parents()[0]
+    parent = system.parents()[0]
     assert host.left(parent) == []
-    stage.sh("jail -c name=bm7 persist")
+    system.sh("jail -c name=bm7 persist")
     try:
         assert host.left(parent) == ["jail bm7"]
         done = subprocess.run(
@@ -84,12 +84,12 @@ def test_what_is_left_is_seen(clean_host: None) -> None:
             capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (1, "benchmark: in the way: jail bm7\n")
     finally:
-        stage.sh("jail -r bm7")
+        system.sh("jail -r bm7")
 
 
 @contextmanager
 def prepared(directory: Path) -> Iterator[tuple[modes.Plan, host.Parent, host.Root]]:
-    parent = host.Parent(stage.parents()[0])
+    parent = host.Parent(system.parents()[0])
     parent.prepare()
     root = host.Root(str(directory / "root"))
     try:

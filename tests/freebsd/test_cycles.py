@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 
-from tests.freebsd import stage
+from tests.freebsd import system
 
 CYCLES = int(os.environ.get("VIMAGE_TEST_CYCLES", "100"))
 
 
 def test_cycles_leave_nothing(clean_host: None) -> None:
-    parent, other = stage.parents()
-    root = stage.make_root("r", 'ifconfig_ng0_netboot="inet 10.1.0.1/24"\n')
+    parent, other = system.parents()
+    root = system.make_root("r", 'ifconfig_ng0_netboot="inet 10.1.0.1/24"\n')
     service = root / "etc/rc.d/lighthouse"
     service.write_text("#!/bin/sh\ncase $1 in\n"
                        "onestart) /usr/sbin/daemon -f -p /tmp/l.pid /bin/sleep 100000 ;;\n"
                        "onestop) kill $(cat /tmp/l.pid) ;;\nesac\n")
     service.chmod(0o555)
-    nano = stage.nano_root("nano", "sleep")
-    stage.configure(f"""
+    nano = system.nano_root("nano", "sleep")
+    system.configure(f"""
         vimage_list="mounts whole shared netboot nano"
         vimage_boot="none"
         vimage_devfs_enable="NO"
@@ -41,15 +41,15 @@ def test_cycles_leave_nothing(clean_host: None) -> None:
         vimage_nano_bridges="{parent}"
         vimage_nano_addr0="10.2.0.1/24"
         """)
-    before = stage.look_before()
+    before = system.look_before()
     names = "mounts", "whole", "shared", "netboot", "nano"
     for cycle in range(CYCLES):
-        started = stage.vimage("start", *names)
+        started = system.vimage("start", *names)
         assert (started.stderr, started.returncode) == ("", 0), f"cycle {cycle}"
-        stopped = stage.vimage("stop", *names)
+        stopped = system.vimage("stop", *names)
         assert (stopped.stderr, stopped.returncode) == ("", 0), f"cycle {cycle}"
-    stage.stop_service()
-    assert stage.left(before) == []
+    system.stop_service()
+    assert system.left(before) == []
     print(f"{CYCLES} cycles")
-    stage.remove_root("r")
-    stage.remove_root("nano")
+    system.remove_root("r")
+    system.remove_root("nano")

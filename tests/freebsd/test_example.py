@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import system
 
 RC_CONF = """
     ifconfig_ng0_vj1="inet 192.168.1.100 netmask 255.255.255.0"
@@ -30,12 +30,12 @@ run_rc_command "$1"
 
 @pytest.fixture
 def example(clean_host: None) -> Iterator[str]:
-    parent = stage.parents()[0]
-    root = stage.make_root("vj1", RC_CONF)
+    parent = system.parents()[0]
+    root = system.make_root("vj1", RC_CONF)
     script = root / "etc/rc.d/lighthouse"
     script.write_text(SERVICE)
     script.chmod(0o555)
-    stage.configure(f"""
+    system.configure(f"""
         vimage_enable="YES"
         vimage_list="vj1 vj2"
         vimage_afterstart_services="lighthouse"
@@ -46,33 +46,33 @@ def example(clean_host: None) -> Iterator[str]:
         vimage_vj2_fstab="/etc/fstab.vj1"
         """)
     yield parent
-    stage.service("onestop")
-    stage.remove_root("vj1")
+    system.service("onestop")
+    system.remove_root("vj1")
 
 
 def test_it_works_to_the_letter(example: str) -> None:
-    started = stage.service("start")
+    started = system.service("start")
     assert (started.returncode, started.stderr) == (0, "")
     assert started.stdout == "Starting vimages: vj1 vj2.\n" or \
         started.stdout == "Starting vimages: vj2 vj1.\n"
-    vj1, vj2 = stage.ifconfig("vj1"), stage.ifconfig("vj2")
+    vj1, vj2 = system.ifconfig("vj1"), system.ifconfig("vj2")
     assert vj1["ng0_vj1"]["inet"] == ["192.168.1.100"]
     assert vj1["ng1_vj1"]["inet"] == ["10.0.0.1"]
     assert vj2["ng0_vj2"]["inet"] == ["10.0.0.2"]
     assert vj1["lo0"]["inet"] == vj2["lo0"]["inet"] == ["127.0.0.1"]
-    macs = [*stage.macs("vj1").values(), *stage.macs("vj2").values()]
+    macs = [*system.macs("vj1").values(), *system.macs("vj2").values()]
     assert len(set(macs)) == 3
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs)
-    assert "/bin/sleep 100000" in stage.sh("jexec vj1 /bin/ps -axww")
-    assert stage.pings("vj1", "10.0.0.2")
-    assert stage.pings("vj2", "10.0.0.1")
-    assert stage.service("status").returncode == 0
+    assert "/bin/sleep 100000" in system.sh("jexec vj1 /bin/ps -axww")
+    assert system.pings("vj1", "10.0.0.2")
+    assert system.pings("vj2", "10.0.0.1")
+    assert system.service("status").returncode == 0
 
 
 def test_the_same_macs_after_a_restart(example: str) -> None:
-    stage.service("start")
-    first = stage.macs("vj1") | stage.macs("vj2")
-    restarted = stage.service("restart", "vj1")
+    system.service("start")
+    first = system.macs("vj1") | system.macs("vj2")
+    restarted = system.service("restart", "vj1")
     assert (restarted.returncode, restarted.stderr) == (0, "")
-    assert stage.macs("vj1") | stage.macs("vj2") == first
-    assert stage.pings("vj1", "10.0.0.2")
+    assert system.macs("vj1") | system.macs("vj2") == first
+    assert system.pings("vj1", "10.0.0.2")

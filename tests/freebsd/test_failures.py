@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import system
 
-ROOT = stage.JAILS / "r"
+ROOT = system.JAILS / "r"
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ CASES = {
         "vimage: a: /var/run/vimage/vimages/a.json: cannot write the state: No space left on "
         "device\n",
         before="mkdir -p /var/run/vimage; mount -t tmpfs -o size=200k tmpfs /var/run/vimage; "
-               "mkdir /var/run/vimage/vimages /var/run/vimage/shared /var/run/vimage/aside "
-               "/var/run/vimage/returning; touch /var/run/vimage/lock; "
+               "cd /var/run/vimage; mkdir vimages shared service aside returning; "
+               "touch lock; cd /; "
                "dd if=/dev/zero of=/var/run/vimage/full bs=512 2>/dev/null; :",
         after="umount /var/run/vimage", good_is_ready=False, alone=True),
 }
@@ -108,38 +108,38 @@ CASES = {
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest, served_host: None) -> Iterator[Case]:
-    root = stage.make_root("r")
+    root = system.make_root("r")
     case = CASES[request.param]
-    stage.configure(f"""
+    system.configure(f"""
 vimage_list="good a"
 vimage_boot="none"
 vimage_devfs_enable="NO"
 vimage_fstab="/etc/fstab.r"
 vimage_good_rootdir="{root}"
-vimage_good_bridges="{stage.parents()[0]}"
+vimage_good_bridges="{system.parents()[0]}"
 vimage_a_rootdir="{root}"
-""" + case.configuration.replace("PARENT", stage.parents()[0]) + "\n")
+""" + case.configuration.replace("PARENT", system.parents()[0]) + "\n")
     yield case
-    if stage.running():
-        stage.vimage("stop", *stage.running())
-    stage.remove_root("r")
+    if system.running():
+        system.vimage("stop", *system.running())
+    system.remove_root("r")
 
 
 def test_the_line_and_the_host(case: Case) -> None:
     alone = ("--without-service",) * case.alone
-    stage.sh(case.before)
+    system.sh(case.before)
     try:
-        before = stage.look_before()
-        started = stage.vimage(*alone, "start")
+        before = system.look_before()
+        started = system.vimage(*alone, "start")
         ready = "good ready" in started.stdout
-        if stage.running():
-            stage.vimage(*alone, "stop", *stage.running())
-        left = stage.left(before)
+        if system.running():
+            system.vimage(*alone, "stop", *system.running())
+        left = system.left(before)
     finally:
-        stage.sh(case.after)
+        system.sh(case.after)
     ethernet = " ".join(
-        name for name in stage.sh("ifconfig -l").split()
-        if "ether" in stage.sh(f"ifconfig {name}"))
+        name for name in system.sh("ifconfig -l").split()
+        if "ether" in system.sh(f"ifconfig {name}"))
     expected = case.stderr.replace("ETHERNET", ethernet).replace("ROOT", str(ROOT))
     assert (started.stderr, started.returncode) == (expected, case.status)
     assert ready == case.good_is_ready
@@ -147,19 +147,19 @@ def test_the_line_and_the_host(case: Case) -> None:
 
 
 def test_named_with_an_error_nothing_is_touched(served_host: None) -> None:
-    stage.configure("""
+    system.configure("""
         vimage_list="a"
         vimage_a_rootdir="/"
         vimage_a_bridges="nosuch0"
         """)
-    before = stage.look_before()
-    assert stage.vimage("start", "a").returncode == 2
-    assert stage.left(before) == []
+    before = system.look_before()
+    assert system.vimage("start", "a").returncode == 2
+    assert system.left(before) == []
 
 
 def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
-    root = stage.make_root("r")
-    stage.configure(f"""
+    root = system.make_root("r")
+    system.configure(f"""
         vimage_list="a b"
         vimage_boot="none"
         vimage_devfs_enable="YES"
@@ -167,16 +167,16 @@ def test_two_vimages_on_one_root_each_with_devfs(served_host: None) -> None:
         vimage_a_rootdir="{root}"
         vimage_b_rootdir="{root}"
         """)
-    before = stage.look_before()
-    started = stage.vimage("start")
+    before = system.look_before()
+    started = system.vimage("start")
     assert (started.stderr, started.returncode) == ("", 0)
     mounted = re.compile(rf"\s{root}/dev\s")
-    assert len(mounted.findall(stage.sh("mount -p"))) == 1
-    stage.vimage("stop", "a")
-    assert len(mounted.findall(stage.sh("mount -p"))) == 1
-    stage.vimage("stop", "b")
-    assert stage.left(before) == []
-    stage.remove_root("r")
+    assert len(mounted.findall(system.sh("mount -p"))) == 1
+    system.vimage("stop", "a")
+    assert len(mounted.findall(system.sh("mount -p"))) == 1
+    system.vimage("stop", "b")
+    assert system.left(before) == []
+    system.remove_root("r")
 
 
 LISTEN = """
@@ -192,8 +192,8 @@ time.sleep(1000)
 
 
 def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(served_host: None) -> None:
-    root = stage.make_root("r")
-    stage.configure(f"""
+    root = system.make_root("r")
+    system.configure(f"""
         vimage_list="a"
         vimage_bridge_list="lan0"
         vimage_bridge_lan0_addr="10.9.0.1/24"
@@ -204,26 +204,26 @@ def test_a_peer_that_holds_a_connection_does_not_hold_the_jail(served_host: None
         vimage_a_bridges="lan0"
         vimage_a_addr0="10.9.0.2/24"
         """)
-    before = stage.look_before()
-    assert stage.vimage("start").returncode == 0
+    before = system.look_before()
+    assert system.vimage("start").returncode == 0
     with subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE,
                           text=True) as peer:
         assert peer.stdout is not None and peer.stdout.readline() == "listening\n"
         # Not a child of this process: as a zombie it would hold the jail.
-        stage.sh("daemon -f sh -c 'sleep 4321 | jexec a /usr/bin/nc 10.9.0.1 7'")
+        system.sh("daemon -f sh -c 'sleep 4321 | jexec a /usr/bin/nc 10.9.0.1 7'")
         assert peer.stdout.readline() == "connected\n"
-        stopped = stage.vimage("stop", "a")
+        stopped = system.vimage("stop", "a")
         peer.kill()
-        stage.sh("pkill -f 'sleep 4321'")
+        system.sh("pkill -f 'sleep 4321'")
     assert (stopped.stderr, stopped.returncode) == ("", 0)
-    assert stage.left(before) == []
-    stage.remove_root("r")
+    assert system.left(before) == []
+    system.remove_root("r")
 
 
 def test_an_interface_renamed_by_the_jails_root(served_host: None) -> None:
-    root = stage.make_root("r")
-    parent = stage.parents()[0]
-    stage.configure(f"""
+    root = system.make_root("r")
+    parent = system.parents()[0]
+    system.configure(f"""
         vimage_list="a"
         vimage_boot="none"
         vimage_devfs_enable="NO"
@@ -231,10 +231,10 @@ def test_an_interface_renamed_by_the_jails_root(served_host: None) -> None:
         vimage_a_rootdir="{root}"
         vimage_a_bridges="{parent}"
         """)
-    before = stage.look_before()
-    stage.vimage("start")
-    stage.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
-    stopped = stage.vimage("stop", "a")
+    before = system.look_before()
+    system.vimage("start")
+    system.sh(f"jexec a /sbin/ifconfig ng0_a name {parent}")
+    stopped = system.vimage("stop", "a")
     assert (stopped.stderr, stopped.returncode) == ("", 0)
-    assert stage.left(before) == []
-    stage.remove_root("r")
+    assert system.left(before) == []
+    system.remove_root("r")

@@ -6,28 +6,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.kinds import KINDS, variables
-from tests.freebsd import stage
+from tests.engine.configurations import CONFIGURATIONS, variables
+from tests.freebsd import system
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=CONFIGURATIONS)
 def names(request: pytest.FixtureRequest, served_host: None) -> Iterator[list[str]]:
-    parent, other = stage.parents()
-    root = stage.make_root("r")
+    parent, other = system.parents()
+    root = system.make_root("r")
     found = variables(request.param, root=str(root), parent=parent, other=other)
-    stage.configure("".join(f'{name}="{value}"\n' for name, value in found.items())
+    system.configure("".join(f'{name}="{value}"\n' for name, value in found.items())
                     + 'vimage_fstab="/etc/fstab.r"\n' * (found.get("vimage_a_rootdir") != "/"))
     yield found["vimage_list"].split()
-    if stage.running():
-        stage.vimage("stop", *stage.running())
-    stage.remove_root("r")
+    if system.running():
+        system.vimage("stop", *system.running())
+    system.remove_root("r")
 
 
 def test_up_and_down(names: list[str]) -> None:
-    before = stage.look_before()
-    started = stage.vimage("start")
+    before = system.look_before()
+    started = system.vimage("start")
     assert (started.returncode, started.stderr) == (0, "")
-    assert stage.left(before) != []
-    stopped = stage.vimage("stop", *names)
+    assert system.left(before) != []
+    stopped = system.vimage("stop", *names)
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert stage.left(before) == []
+    assert system.left(before) == []

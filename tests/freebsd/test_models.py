@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freebsd import recipes, stage
+from tests.freebsd import recipes, system
 
 GUIDE = (recipes.ROOT / "docs/guide/networks.md").read_text()
 PF_CONF = Path("/etc/pf.conf")
@@ -75,7 +75,7 @@ class Outside:
     programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def sh(self, command: str) -> str:
-        return stage.sh(f"jexec outside /bin/sh -c '{command}'")
+        return system.sh(f"jexec outside /bin/sh -c '{command}'")
 
     def run(self, *argv: str, jail: str = "outside") -> subprocess.Popen[bytes]:
         """A program that runs until the test is over."""
@@ -88,13 +88,13 @@ class Outside:
         for program in self.programs:
             program.kill()
             program.wait()
-        if "outside" in stage.sh("jls name").split():
-            stage.sh("jexec outside /usr/sbin/tcpdrop -a", check=False)
+        if "outside" in system.sh("jls name").split():
+            system.sh("jexec outside /usr/sbin/tcpdrop -a", check=False)
             for end in self.ends:
-                stage.sh(f"ifconfig {end} -vnet outside", check=False)
-            stage.sh("jail -r outside")
+                system.sh(f"ifconfig {end} -vnet outside", check=False)
+            system.sh("jail -r outside")
         for card in self.cards:
-            stage.sh(f"ifconfig {card} destroy")
+            system.sh(f"ifconfig {card} destroy")
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def outside(clean_host: None) -> Iterator[Outside]:
     made = Outside()
     try:
         for _ in range(2):
-            card = stage.sh("ifconfig epair create").strip()
+            card = system.sh("ifconfig epair create").strip()
             made.cards.append(card)
             made.ends.append(card[:-1] + "b")
         # What devd(8) runs for a new interface is not to meet the settings of a test.
-        assert until(lambda: not re.search(stage.DEVD, stage.sh("ps -axo command=")))
-        stage.sh("jail -c name=outside path=/ vnet persist "
+        assert until(lambda: not re.search(system.DEVD, system.sh("ps -axo command=")))
+        system.sh("jail -c name=outside path=/ vnet persist "
                  + " ".join(f"vnet.interface={end}" for end in made.ends))
         made.sh(f"ifconfig lo0 127.0.0.1/8; ifconfig {made.ends[0]} inet 192.0.2.1/24 up")
         yield made
@@ -120,7 +120,7 @@ def example(name: str, cards: dict[str, str]) -> str:
     """A complete rc.conf of the guide, with the cards and directories of this host."""
     match = re.search(rf"<!-- BEGIN {name} -->\n```sh\n(.*?)```", GUIDE, re.S)
     assert match is not None, name
-    text = match[1].replace("/usr/jail/", f"{stage.JAILS}/")
+    text = match[1].replace("/usr/jail/", f"{system.JAILS}/")
     for card, other in cards.items():
         text, count = re.subn(rf"(?<![A-Za-z0-9]){card}(?![A-Za-z0-9])", other, text)
         assert count, f"{name} has no {card}"
@@ -132,39 +132,39 @@ def running(text: str, host_cards: list[str], settings: dict[str, str] | None = 
             more: str = "") -> Iterator[None]:
     """The vimages of an rc.conf while they run; ``settings`` are what the rc.conf of their roots
     say.  Everything is taken back, and the host is then as it was with its own network alone."""
-    names = re.findall(rf"{stage.JAILS}/(\w+)", text)
+    names = re.findall(rf"{system.JAILS}/(\w+)", text)
     with recipes.kept(recipes.RC_CONF):
         with recipes.RC_CONF.open("a") as rc_conf:
             rc_conf.write(text + PATIENT + more)
         for name in names:
-            root = stage.make_root(name, QUIET + (settings or {}).get(name, ""))
+            root = system.make_root(name, QUIET + (settings or {}).get(name, ""))
             for directory in ("var/empty", "var/run/dhclient", "var/tmp"):
                 (root / directory).mkdir(parents=True, exist_ok=True)
         try:
             for card in host_cards:
-                stage.sh(f"service netif start {card}", check=False)
-            before = stage.look_before()
-            started = stage.service("start", timeout=1500)
+                system.sh(f"service netif start {card}", check=False)
+            before = system.look_before()
+            started = system.service("start", timeout=1500)
             assert (started.returncode, started.stderr) == (0, ""), started.stdout
-            rows = [row.split() for row in stage.vimage("status").stdout.splitlines()[1:]]
+            rows = [row.split() for row in system.vimage("status").stdout.splitlines()[1:]]
             assert {row[0]: row[1] for row in rows} == dict.fromkeys(names, "ready")
             try:
                 yield
             finally:
-                stopped = stage.service("stop")
+                stopped = system.service("stop")
             assert (stopped.returncode, stopped.stderr) == (0, "")
-            assert stage.left(before) == []
+            assert system.left(before) == []
         finally:
-            stage.stop_service()
+            system.stop_service()
             for card in host_cards:
-                stage.sh(f"service netif stop {card}", check=False)
+                system.sh(f"service netif stop {card}", check=False)
             for name in names:
-                stage.remove_root(name)
+                system.remove_root(name)
 
 
 def reaches(jail: str, *addresses: str) -> bool:
     """Whether all of them answer, the first time perhaps only after a while."""
-    return all(until(partial(stage.pings, jail, address, 1), 30) for address in addresses)
+    return all(until(partial(system.pings, jail, address, 1), 30) for address in addresses)
 
 
 def test_bridged(outside: Outside) -> None:
@@ -173,7 +173,7 @@ def test_bridged(outside: Outside) -> None:
         assert reaches("outside", "192.0.2.80", "192.0.2.25", "192.0.2.2")
         assert reaches("", "192.0.2.80", "192.0.2.25")
         assert reaches("www", "192.0.2.25", "192.0.2.1")
-        assert "gateway: 192.0.2.1" in stage.sh("jexec mail /sbin/route -n get 203.0.113.1")
+        assert "gateway: 192.0.2.1" in system.sh("jexec mail /sbin/route -n get 203.0.113.1")
 
 
 def test_inside_the_host_with_nat(outside: Outside) -> None:
@@ -182,19 +182,19 @@ def test_inside_the_host_with_nat(outside: Outside) -> None:
     *rules, command = recipes.commands(recipes.section(GUIDE, "Inside the host, with NAT"))
     with recipes.kept(PF_CONF), running(example("nat", {"em0": card}), [card]):
         assert reaches("web", "10.9.0.1", "10.9.0.3")
-        assert not stage.pings("web", "192.0.2.1", 1)  # nobody forwards yet
+        assert not system.pings("web", "192.0.2.1", 1)  # nobody forwards yet
         PF_CONF.write_text("\n".join(recipes.for_card(rules, card)) + "\n")
         try:
             assert recipes.run(command).returncode == 0
             # The outside has no route to 10.9.0.0/24: its answers are for the host.
             assert reaches("web", "192.0.2.1") and reaches("db", "192.0.2.1")
-            assert not stage.pings("outside", "10.9.0.2", 1)
+            assert not system.pings("outside", "10.9.0.2", 1)
             server = outside.run("/usr/bin/nc", "-l", "80", jail="web")
-            assert until(lambda: ":80" in stage.sh("sockstat -j web -4 -l -p 80"))
-            stage.sh("echo hello | jexec outside /usr/bin/nc -N -w 10 192.0.2.2 80")
+            assert until(lambda: ":80" in system.sh("sockstat -j web -4 -l -p 80"))
+            system.sh("echo hello | jexec outside /usr/bin/nc -N -w 10 192.0.2.2 80")
             assert server.communicate(timeout=60)[0] == b"hello\n"
         finally:
-            stage.sh("service pf stop; pfctl -F all; sysctl net.inet.ip.forwarding=0", check=False)
+            system.sh("service pf stop; pfctl -F all; sysctl net.inet.ip.forwarding=0", check=False)
 
 
 def test_a_whole_card(outside: Outside) -> None:
@@ -203,19 +203,19 @@ def test_a_whole_card(outside: Outside) -> None:
     own = f'ifconfig_{second}="inet 203.0.113.1/24"\n'
     with running(example("whole", {"em0": card, "igb1": second}), [card, second],
                  {"dmz": f'ifconfig_{second}="inet 198.51.100.9/24"\n'}, own):
-        assert second not in stage.sh("ifconfig -l").split()
+        assert second not in system.sh("ifconfig -l").split()
         assert reaches("outside", "198.51.100.9")
         assert reaches("dmz", "198.51.100.1")
 
 
 def test_a_whole_card_with_a_driver_of_its_own(clean_host: None) -> None:
-    card, second = stage.parents()
+    card, second = system.parents()
     with running(example("whole", {"em0": card, "igb1": second}), [],
                  {"dmz": f'ifconfig_{second}="inet 198.51.100.9/24"\n'}):
-        assert second not in stage.sh("ifconfig -l").split()
-        assert stage.ifconfig("dmz")[second]["inet"] == ["198.51.100.9"]
+        assert second not in system.sh("ifconfig -l").split()
+        assert system.ifconfig("dmz")[second]["inet"] == ["198.51.100.9"]
         assert reaches("dmz", "198.51.100.9")
-    assert second in stage.sh("ifconfig -l").split()
+    assert second in system.sh("ifconfig -l").split()
 
 
 def test_routed(outside: Outside) -> None:
@@ -224,7 +224,7 @@ def test_routed(outside: Outside) -> None:
     with running(example("routed", {"em0": card}), [card]):
         assert reaches("outside", "198.51.100.1", "198.51.100.2", "198.51.100.3")
         assert reaches("app1", "192.0.2.1", "198.51.100.3")
-        assert "198.51.100." not in stage.sh("ifconfig")
+        assert "198.51.100." not in system.sh("ifconfig")
 
 
 def test_vlans(outside: Outside) -> None:
@@ -235,7 +235,7 @@ def test_vlans(outside: Outside) -> None:
     with running(example("vlan", {"igb0": card}), [card]):
         assert reaches("outside", "10.1.0.2", "10.1.0.3", "10.2.0.2", "10.2.0.3")
         assert reaches("both", "10.1.0.2", "10.2.0.2")
-        assert not stage.pings("red", "10.2.0.2", 1)
+        assert not system.pings("red", "10.2.0.2", 1)
 
 
 def test_ipv4_and_ipv6(outside: Outside) -> None:
@@ -258,15 +258,15 @@ def test_ipv4_and_ipv6(outside: Outside) -> None:
                 assert reaches("outside", "192.0.2.10", "2001:db8::10", "2001:db8::11")
                 assert reaches("dual", "2001:db8::11", "2001:db8::2")
                 assert reaches("six", "2001:db8::1", "fe80::1%ng0_six")
-                default = stage.sh("jexec six /sbin/route -n get -inet6 2001:db8:9::1")
+                default = system.sh("jexec six /sbin/route -n get -inet6 2001:db8:9::1")
                 assert "gateway: fe80::1%ng0_six" in default
                 assert until(lambda: any(
                     address.startswith("2001:db8:")
-                    for address in stage.ifconfig("auto")["ng0_auto"]["inet6"]))
-                assert stage.ifconfig("auto")["ng0_auto"]["inet"] == ["192.0.2.77"]
+                    for address in system.ifconfig("auto")["ng0_auto"]["inet6"]))
+                assert system.ifconfig("auto")["ng0_auto"]["inet"] == ["192.0.2.77"]
                 assert reaches("auto", "192.0.2.1", "2001:db8::1")
         finally:
-            stage.sh("devfs rule -s 20 delset", check=False)
+            system.sh("devfs rule -s 20 delset", check=False)
 
 
 def test_every_complete_rc_conf_of_the_guide_is_here() -> None:

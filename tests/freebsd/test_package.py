@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vimage
-from tests.freebsd import recipes, stage
+from tests.freebsd import recipes, system
 
 ROOT = Path(__file__).parents[2]
 PKG = recipes.PKG
@@ -46,7 +46,7 @@ def packages(tmp_path_factory) -> dict[str, Path]:
         (work / NEW / file).write_text(text.replace(old, new))
     directory = work / "packages"
     directory.mkdir()
-    return {version: Path(stage.sh(f"{sys.executable} {tree}/port/package.py {directory}").strip())
+    return {version: Path(system.sh(f"{sys.executable} {tree}/port/package.py {directory}").strip())
             for version, tree in ((OLD, ROOT), (NEW, work / NEW))}
 
 
@@ -63,16 +63,16 @@ def bare(removed: None) -> Iterator[set[str]]:
         try:
             yield files
         finally:
-            if stage.running() and not os.path.exists(stage.VIMAGE):  # a test has failed
-                stage.sh(f"make -C {ROOT} -s install PYTHON={sys.executable}")
-            stage.stop_service()
+            if system.running() and not os.path.exists(system.VIMAGE):  # a test has failed
+                system.sh(f"make -C {ROOT} -s install PYTHON={sys.executable}")
+            system.stop_service()
             if os.access(PKG, os.X_OK):
-                stage.sh(f"{PKG} delete -fqy vimage", check=False)
-            stage.sh(f"make -C {ROOT} -s deinstall")
+                system.sh(f"{PKG} delete -fqy vimage", check=False)
+            system.sh(f"make -C {ROOT} -s deinstall")
 
 
 def pkg(words: str, *, rc_scripts: bool = False) -> str:
-    return stage.sh(f"{PKG} -o HANDLE_RC_SCRIPTS={'true' if rc_scripts else 'false'} "
+    return system.sh(f"{PKG} -o HANDLE_RC_SCRIPTS={'true' if rc_scripts else 'false'} "
                     f"-o ASSUME_ALWAYS_YES=true {words} 2>&1")
 
 
@@ -85,51 +85,51 @@ def listed() -> set[str]:
 
 def type_the_message() -> None:
     """What pkg-message says, and then a vimage is ready."""
-    card = stage.parents()[0]
+    card = system.parents()[0]
     lines = recipes.for_card(recipes.of_the_message(), card)
     assert len([line for line in lines if line.startswith("sysrc ")]) == 3
     assert lines[-1] == "service vimage start"
     for line in lines:
         done = recipes.run(line)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
-    row = stage.vimage("status").stdout.splitlines()[1].split()
+    row = system.vimage("status").stdout.splitlines()[1].split()
     assert row[:2] == ["vj1", "ready"] and row[-1] == "ng0_vj1"
-    assert stage.ifconfig("vj1")["ng0_vj1"]["inet"] == ["192.0.2.10"]
-    assert "192.0.2.10" not in stage.sh("ifconfig")
-    stopped = stage.service("stop")
+    assert system.ifconfig("vj1")["ng0_vj1"]["inet"] == ["192.0.2.10"]
+    assert "192.0.2.10" not in system.sh("ifconfig")
+    stopped = system.service("stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
 
 
 def run_a_vimage() -> None:
     """vj1, which keeps a program running."""
-    stage.configure(f"""
+    system.configure(f"""
         vimage_enable="YES"
         vimage_list="vj1 vj2"
         vimage_vj1_rootdir="/"
-        vimage_vj1_bridges="{stage.parents()[0]}"
+        vimage_vj1_bridges="{system.parents()[0]}"
         vimage_vj1_boot="none"
         vimage_vj1_command="/bin/sleep 98765"
         vimage_vj2_rootdir="/"
         vimage_vj2_boot="none"
         """)
-    stage.sh("service devd onerestart")
-    started = stage.service("start")
+    system.sh("service devd onerestart")
+    started = system.service("start")
     assert (started.returncode, started.stderr) == (0, ""), started.stdout
     # vj2 is what an administrator has stopped.
-    assert stage.service("stop", "vj2").returncode == 0
+    assert system.service("stop", "vj2").returncode == 0
 
 
 def state() -> list[str]:
     """The jails, the node of vj1, and its processes with the time at which they began."""
-    seen = [stage.sh("jls jid name").strip(), stage.sh("ngctl show ng0_vj1: | head -1").strip(),
-            stage.sh("ps -o pid= -o lstart= -o command= -J vj1").strip()]
+    seen = [system.sh("jls jid name").strip(), system.sh("ngctl show ng0_vj1: | head -1").strip(),
+            system.sh("ps -o pid= -o lstart= -o command= -J vj1").strip()]
     assert "98765" in seen[2] and "ng0_vj1" in seen[1]
     return seen
 
 
 def table() -> str:
     """What the service says of itself, "" when it does not run."""
-    done = stage.vimage("status")
+    done = system.vimage("status")
     return done.stdout if done.returncode == 0 else ""
 
 
@@ -137,7 +137,7 @@ def wait_for(what: str) -> None:
     """Until the table of the service has this in it."""
     deadline = time.monotonic() + 60
     while what not in table():
-        assert time.monotonic() < deadline, (what, stage.vimage("status"))
+        assert time.monotonic() < deadline, (what, system.vimage("status"))
         time.sleep(0.2)
 
 
@@ -181,7 +181,7 @@ def upgrade(packages, tmp_path):
             (tmp_path / "test.conf").write_text(
                 f'test: {{ url: "file://{directory}", enabled: yes, signature_type: none }}\n')
             pkg(f"-o REPOS_DIR={tmp_path} upgrade vimage", rc_scripts=rc_scripts)
-        assert stage.sh(f"{PKG} query %v vimage").strip() == NEW
+        assert system.sh(f"{PKG} query %v vimage").strip() == NEW
     return upgrade
 
 
@@ -197,9 +197,9 @@ def test_an_upgrade_does_not_touch_what_runs(bare, packages, upgrade, way, rc_sc
     assert state() == before
     wait_for(MARK)
     assert state() == before
-    stopped = stage.service("stop")
+    stopped = system.service("stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert stage.sh("jls jid name") == ""
+    assert system.sh("jls jid name") == ""
 
 
 @needs_pkg
@@ -207,7 +207,7 @@ def test_an_upgrade_does_not_touch_what_runs(bare, packages, upgrade, way, rc_sc
 def test_an_upgrade_starts_nothing_that_was_stopped(bare, packages, upgrade, rc_scripts):
     pkg(f"add {packages[OLD]}")
     run_a_vimage()
-    stage.stop_service()
+    system.stop_service()
     before = recipes.look()
     upgrade("upgrade", rc_scripts)
     assert recipes.left(before) == []
@@ -226,14 +226,14 @@ def test_deletion_leaves_changed_settings_and_vimages(bare, packages, rc_scripts
     left = recipes.files_of(recipes.installed())
     assert left - bare == {str(CHANGED)} and recipes.files_of(bare) <= left
     deadline = time.monotonic() + 30
-    while "vimage" in stage.sh("ps -axo command= | grep -E '[s]ervice --supervised'", check=False):
+    while "vimage" in system.sh("ps -axo command= | grep -E '[s]ervice --supervised'", check=False):
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
     pkg(f"add {packages[NEW]}")
     assert CHANGED.read_text().startswith("# changed\n")
-    assert stage.service("start", "vj1").returncode == 0
+    assert system.service("start", "vj1").returncode == 0
     assert state() == before
-    stopped = stage.service("stop")
+    stopped = system.service("stop")
     assert (stopped.returncode, stopped.stderr) == (0, "")
-    assert stage.sh("jls jid name") == ""
+    assert system.sh("jls jid name") == ""

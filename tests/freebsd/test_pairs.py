@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import system
 
 SEED = int(os.environ.get("VIMAGE_TEST_SEED", "20130410"))
 PAIRS = int(os.environ.get("VIMAGE_TEST_PAIRS", "12"))
@@ -29,10 +29,10 @@ VERBS = (("start",), ("start", "a"), ("stop",), ("stop", "a"), ("restart",), ("r
 
 @pytest.fixture
 def host(clean_host: None) -> Iterator[None]:
-    parent, _ = stage.parents()
-    nano = stage.nano_root("nano", "sleep")
-    root = stage.make_root("r")
-    stage.configure(f"""
+    parent, _ = system.parents()
+    nano = system.nano_root("nano", "sleep")
+    root = system.make_root("r")
+    system.configure(f"""
         vimage_enable="YES"
         vimage_list="a b"
         vimage_boot="none"
@@ -48,9 +48,9 @@ def host(clean_host: None) -> Iterator[None]:
         vimage_b_exec_start="sleep 1"
         """)
     yield
-    stage.stop_service()
-    stage.remove_root("r")
-    stage.remove_root("nano")
+    system.stop_service()
+    system.remove_root("r")
+    system.remove_root("nano")
 
 
 @dataclass
@@ -64,9 +64,9 @@ class Command:
     def begin(cls, words: tuple[str, ...]) -> Command:
         if words == ("SIGHUP",):
             with contextlib.suppress(OSError, ValueError):
-                os.kill(int((stage.STATE / "service.pid").read_text()), signal.SIGHUP)
+                os.kill(int((system.STATE / "service.pid").read_text()), signal.SIGHUP)
             return cls(words, None)
-        argv = [stage.VIMAGE, *words] if "--service-only" in words else [
+        argv = [system.VIMAGE, *words] if "--service-only" in words else [
             "/usr/sbin/service", "vimage", *words]
         return cls(words, subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -96,13 +96,13 @@ class Command:
 
 def ready() -> set[str]:
     """Of all that runs; a service is begun for it where there is none."""
-    out = stage.vimage("status").stdout
+    out = system.vimage("status").stdout
     return {line.split()[0] for line in out.splitlines() if re.search(r"\sready\b", line)}
 
 
 def test_pairs(host: None) -> None:
     random_ = random.Random(SEED)
-    before = stage.look_before()
+    before = system.look_before()
     print(f"seed {SEED}, {PAIRS} pairs", flush=True)
     for number in range(PAIRS):
         first_words, second_words = random_.choice(VERBS), random_.choice(VERBS)
@@ -142,8 +142,8 @@ def test_pairs(host: None) -> None:
         while (now := ready()) - unsure != wanted - unsure and time.monotonic() < deadline:
             time.sleep(0.5)
         assert now - unsure == wanted - unsure, (what, now, wanted)
-    stage.stop_service()
-    assert stage.left(before) == []
+    system.stop_service()
+    assert system.left(before) == []
 
 
 def begin_with(up: set[str], what: str) -> None:
@@ -151,10 +151,10 @@ def begin_with(up: set[str], what: str) -> None:
     deadline = time.monotonic() + 60
     while True:
         if up:
-            done = stage.vimage("start", *sorted(up))
+            done = system.vimage("start", *sorted(up))
         else:
-            stage.vimage("start", "a")
-            done = stage.vimage("stop", "a", "b")
+            system.vimage("start", "a")
+            done = system.vimage("stop", "a", "b")
         if done.returncode == 0 and ready() == up:
             return
         assert time.monotonic() < deadline, (what, done)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import system
 from tests.freebsd.host_tools import jails
 
 SEED = int(os.environ.get("VIMAGE_TEST_SEED", "20130409"))
@@ -82,17 +82,17 @@ class Place:
     root: object
 
     def configure(self, random_: random.Random) -> None:
-        stage.configure(configuration(self.parent, self.other, self.nano, self.root, random_))
+        system.configure(configuration(self.parent, self.other, self.nano, self.root, random_))
 
 
 @pytest.fixture
 def place(clean_host: None) -> Iterator[Place]:
-    parent, other = stage.parents()
-    found = Place(parent, other, stage.nano_root("nano", "sleep"), stage.make_root("r"))
+    parent, other = system.parents()
+    found = Place(parent, other, system.nano_root("nano", "sleep"), system.make_root("r"))
     yield found
-    stage.stop_service()
-    stage.remove_root("r")
-    stage.remove_root("nano")
+    system.stop_service()
+    system.remove_root("r")
+    system.remove_root("nano")
 
 
 # -- the three processes ----------------------------------------------------------------------
@@ -102,10 +102,10 @@ def pid_of(process: str) -> int:
     """The pid of the service, its helper or its supervisor; 0 when there is none."""
     if process == "helper":
         service = pid_of("service")
-        pids = stage.sh(f"pgrep -P {service}", check=False).split() if service else []
+        pids = system.sh(f"pgrep -P {service}", check=False).split() if service else []
         return int(pids[0]) if pids else 0
     try:
-        pid = int((stage.STATE / f"{process}.pid").read_text())
+        pid = int((system.STATE / f"{process}.pid").read_text())
         os.kill(pid, 0)
     except (OSError, ValueError):
         return 0
@@ -121,13 +121,13 @@ def kill(process: str) -> None:
 
 def descriptors(pid: int) -> list[str]:
     """The kinds of open descriptors of a process, as procstat(1) tells them."""
-    lines = stage.sh(f"procstat -f {pid}").splitlines()
+    lines = system.sh(f"procstat -f {pid}").splitlines()
     return sorted(line.split()[3] for line in lines if re.match(r"\s*\d+ \S+\s+\d+ ", line))
 
 
 def memory(pid: int) -> int:
     """Resident memory, KiB."""
-    return int(stage.sh(f"ps -o rss= -p {pid}"))
+    return int(system.sh(f"ps -o rss= -p {pid}"))
 
 
 @dataclass
@@ -149,7 +149,7 @@ class Sample:
 
 
 def ready() -> set[str]:
-    out = stage.vimage("status").stdout
+    out = system.vimage("status").stdout
     return {line.split()[0] for line in out.splitlines() if re.search(r"\sready\b", line)}
 
 
@@ -160,7 +160,7 @@ def everything_ready() -> None:
         time.sleep(0.5)
     deadline = time.monotonic() + 120
     while True:
-        started = stage.service("start")
+        started = system.service("start")
         if started.returncode == 0 and ready() == set(NAMES):
             return
         assert time.monotonic() < deadline, (started, ready())
@@ -184,7 +184,7 @@ def operate(random_: random.Random, place: Place, *, kills: bool) -> str:
             return what
         timer = threading.Timer(random_.uniform(0, 3), kill, (process,))
         timer.start()
-        said = stage.service("restart", random_.choice(NAMES))
+        said = system.service("restart", random_.choice(NAMES))
         timer.join()
         judge(what, said, {0, 1, 2})
         return what
@@ -195,7 +195,7 @@ def operate(random_: random.Random, place: Place, *, kills: bool) -> str:
     if verb == "stop" and not names:
         names = list(NAMES)[:2]
     what = " ".join([verb, *names])
-    judge(what, stage.service(verb, *names), {0, 1} if kills or verb == "status" else {0})
+    judge(what, system.service(verb, *names), {0, 1} if kills or verb == "status" else {0})
     return what
 
 
@@ -208,7 +208,7 @@ def test_random_operations(place: Place) -> None:
     random_ = random.Random(SEED)
     print(f"seed {SEED}, {OPERATIONS} operations", flush=True)
     place.configure(random_)
-    before = stage.look_before()
+    before = system.look_before()
     everything_ready()
     done: list[str] = []
     early = Sample.take()
@@ -228,10 +228,10 @@ def test_random_operations(place: Place) -> None:
         raise
     place.configure(random.Random(SEED))
     everything_ready()
-    assert stage.service("reload").returncode == 0
+    assert system.service("reload").returncode == 0
     compare(early, Sample.take(), same_processes=False)
-    stage.stop_service()
-    assert stage.left(before) == []
+    system.stop_service()
+    assert system.left(before) == []
     assert [jail for jail in jails() if jail.name in NAMES] == []
 
 

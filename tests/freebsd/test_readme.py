@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freebsd import recipes, stage
+from tests.freebsd import recipes, system
 
 NETWORK = recipes.ROOT / "network.svg"
 
@@ -31,7 +31,7 @@ def install_python(command: str) -> None:
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if os.access(shell, os.X_OK)])
 def test_readme(shell: str) -> None:
     text = recipes.section((recipes.ROOT / "README.md").read_text(), "On a FreeBSD host")
-    lines = recipes.for_card(recipes.commands(text), stage.parents()[0])
+    lines = recipes.for_card(recipes.commands(text), system.parents()[0])
     said: dict[str, str] = {}
     with recipes.removed(), recipes.as_before(NETWORK) as before:
         settings = recipes.RC_CONF.read_bytes()
@@ -43,13 +43,13 @@ def test_readme(shell: str) -> None:
             assert done.returncode == 0, (line, done.stdout, done.stderr)
             said[line] = done.stdout
             if line == "service vimage start":
-                row = stage.vimage("status").stdout.splitlines()[1].split()
+                row = system.vimage("status").stdout.splitlines()[1].split()
                 assert row[:2] == ["vj1", "ready"] and row[-1] == "ng0_vj1"
-                assert "192.0.2.10" not in stage.sh("ifconfig")
+                assert "192.0.2.10" not in system.sh("ifconfig")
             elif line.startswith("vimage graph"):
                 assert NETWORK.read_text().lstrip().startswith("<svg")
             elif line == "service vimage stop":
-                assert stage.sh("jls jid") == ""
+                assert system.sh("jls jid") == ""
         assert said["service vimage start"] == "Starting vimages: vj1.\n"
         assert "inet 192.0.2.10 " in said["jexec vj1 ifconfig"]
         assert "ng0_vj1" in said["vimage plan"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.freebsd import stage
+from tests.freebsd import system
 from vimage.service import wire
 from vimage.service.consoles import LIMIT
 
@@ -34,13 +34,13 @@ except ConnectionError:
 
 @pytest.fixture
 def root(clean_host: None) -> Iterator[Path]:
-    yield stage.make_root("r")
-    stage.stop_service()
-    stage.remove_root("r")
+    yield system.make_root("r")
+    system.stop_service()
+    system.remove_root("r")
 
 
 def configure(root: Path | str, more: str = "") -> None:
-    stage.configure(f"""
+    system.configure(f"""
         vimage_list="one"
         vimage_one_rootdir="{root}"
         vimage_one_fstab="/etc/fstab.r"
@@ -51,29 +51,29 @@ def configure(root: Path | str, more: str = "") -> None:
 
 def test_another_user_does_not_reach_the_service(root: Path) -> None:
     configure(root)
-    assert stage.vimage("start").returncode == 0
+    assert system.vimage("start").returncode == 0
     knock = subprocess.run(["su", "-m", "nobody", "-c", f"{sys.executable} -"], input=KNOCK,
                            text=True, capture_output=True, check=False)
     assert knock.returncode != 0 and "PermissionError" in knock.stderr, knock
-    assert " ready " in stage.vimage("status").stdout
+    assert " ready " in system.vimage("status").stdout
 
 
 def test_root_of_a_jail_that_shares_the_root_is_sent_away(root: Path) -> None:
     configure(root)
-    assert stage.vimage("start").returncode == 0
-    stage.sh("jail -c name=shares path=/ vnet persist")
+    assert system.vimage("start").returncode == 0
+    system.sh("jail -c name=shares path=/ vnet persist")
     try:
         knock = subprocess.run(["jexec", "shares", sys.executable, "-"], input=KNOCK,
                                text=True, capture_output=True, check=False)
     finally:
-        stage.sh("jail -r shares")
+        system.sh("jail -r shares")
     assert "only root of the host may speak to the service" in knock.stdout
-    assert " ready " in stage.vimage("status").stdout
+    assert " ready " in system.vimage("status").stdout
 
 
 def test_what_runs_in_a_jail_inherits_nothing(root: Path) -> None:
     configure(root, """vimage_one_exec_start="env > /tmp/env; procstat -f \\$\\$ > /tmp/fds" """)
-    assert stage.vimage("start").returncode == 0, "exec_start"
+    assert system.vimage("start").returncode == 0, "exec_start"
     names = {line.split("=")[0] for line in (root / "tmp/env").read_text().splitlines()}
     assert names <= {"PATH", "HOME", "SHELL", "USER", "LOGNAME", "TERM", "PWD"}
     descriptors = re.findall(r"^\s*\d+ \S+\s+(\d+) ", (root / "tmp/fds").read_text(), re.MULTILINE)
@@ -88,7 +88,7 @@ def test_a_console_log_that_is_a_link_is_not_followed(root: Path) -> None:
     log.symlink_to(victim)
     try:
         configure(root, 'vimage_one_exec_start="echo overwritten"')
-        stage.vimage("start")
+        system.vimage("start")
         assert victim.read_text() == "untouched"
     finally:
         log.unlink()
@@ -100,7 +100,7 @@ def test_a_jail_that_floods_its_log_fills_no_disk(root: Path) -> None:
     log.unlink(missing_ok=True)
     configure(root, 'vimage_one_command="/bin/sh -c \'while :; do /bin/cat /bin/sh /sbin/init; '
                     'done\'"')
-    assert stage.vimage("start").returncode == 0
+    assert system.vimage("start").returncode == 0
     deadline, biggest, cut = time.monotonic() + 120, 0, False
     while time.monotonic() < deadline and not cut:
         size = log.stat().st_size
@@ -114,16 +114,16 @@ def test_a_link_in_the_root_leads_no_mount_astray(root: Path) -> None:
     (root / "dev").rmdir()
     (root / "dev").symlink_to(target)
     configure(root, 'vimage_one_devfs_enable="YES"')
-    started = stage.vimage("start", "one")
+    started = system.vimage("start", "one")
     assert started.returncode != 0 and f"{root}/dev" in started.stderr
-    assert str(target) not in stage.sh("mount -p")
+    assert str(target) not in system.sh("mount -p")
     (root / "dev").unlink()
     target.rmdir()
 
 
 def test_a_thousand_clients_that_say_nothing_hold_up_nobody(root: Path) -> None:
     configure(root)
-    assert stage.vimage("start").returncode == 0
+    assert system.vimage("start").returncode == 0
     clients: list[socket.socket] = []
     try:
         while len(clients) < 1000:
@@ -133,9 +133,9 @@ def test_a_thousand_clients_that_say_nothing_hold_up_nobody(root: Path) -> None:
                 clients.append(client)
             except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
                 client.close()
-        assert " ready " in stage.vimage("status").stdout
+        assert " ready " in system.vimage("status").stdout
     finally:
         for client in clients:
             client.close()
     assert os.path.exists(wire.SOCKET)
-    assert " ready " in stage.vimage("status").stdout
+    assert " ready " in system.vimage("status").stdout

@@ -28,11 +28,8 @@ PROGRAMS = ("/sbin/mdconfig",)
 
 #: Programs of the vimages that are kept running.
 COMMANDS = ("/usr/jail/echo/server", "/compat/ubuntu/usr/sbin/sshd")
-#: File systems that the simulated host has, in place of those of the guide.
-FSTAB = {
-    "/usr/jail/box.fstab": "tmpfs /usr/jail/box tmpfs rw 0 0\n",
-    "/compat/ubuntu.fstab": "linprocfs /compat/ubuntu/proc linprocfs rw 0 0\n",
-}
+#: Devices that they mount.
+DEVICES = ("/dev/md71",)
 
 
 @pytest.fixture
@@ -45,7 +42,8 @@ def host(tmp_path):
         path = Path(kernel.path(program))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o755)
-    for file, text in (*FSTAB.items(), *((c, "#!simulated\nsleep forever\n") for c in COMMANDS)):
+    for file, text in (*((d, "") for d in DEVICES),
+                       *((c, "#!simulated\nsleep forever\n") for c in COMMANDS)):
         path = Path(kernel.path(file))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -63,7 +61,7 @@ def test_example(example, host, tmp_path, capsys):
     def vimage(*words):
         return main(["--simulated-host", str(tmp_path / "host"), "-f", str(example), *words])
 
-    for directory in ("dev", "proc"):
+    for directory in ("dev", "proc", "sys"):
         Path(host.path(f"/compat/ubuntu/{directory}")).mkdir(exist_ok=True)
     assert vimage("check") == 0, capsys.readouterr()
     before = snapshot.take(host, ["/var/run/vimage/vimages", "/var/run/vimage/shared"])

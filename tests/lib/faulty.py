@@ -41,7 +41,7 @@ CHANGING = frozenset((
     "mount", "unmount",
     "process_signal",
     "Vnet.set_up", "Vnet.add_address", "Vnet.remove_address", "Vnet.add_default_route",
-    "Vnet.rename",
+    "Vnet.rename", "Vnet.set_mtu",
     "Process.kill", "Process.end",
     "Processes.start",
 ))

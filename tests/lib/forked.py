@@ -120,7 +120,7 @@ def _be_child(act: Callable[[], Any], pipe: int, patience: int) -> None:
     try:
         logging.getLogger().handlers[:] = [_complaints]
         logging.getLogger().setLevel(logging.INFO)
-        faulthandler.dump_traceback_later(patience, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(patience, exit=True, file=2)
         _send(Life(act(), False, list(_complaints.found), list(_notes)))
     except BaseException:
         with contextlib.suppress(BaseException):

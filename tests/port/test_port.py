@@ -113,6 +113,9 @@ def test_completions_rc_script_and_synopses_follow_from_the_table_of_verbs():
     ("vimage demo --k", ["--keep"]),
     ("vimage show --j", ["--json"]),
     ("vimage reload ", []),
+    ("vimage log -f v", ["vj1", "vj2"]),
+    ("vimage log -n ", []),
+    ("vimage log -n 3 v", ["vj1", "vj2"]),
 ])
 def test_bash_completes(tmp_path, line, expected):
     (tmp_path / "sysrc").write_text("#!/bin/sh\necho vj1 vj2\n")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.engine.stage import ROOT, Stage
+from tests.engine.machine import ROOT, Machine
 from vimage.commands.output import Printer
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import SimulatedProcesses
@@ -32,15 +32,15 @@ PATIENCE = int(os.environ.get("VIMAGE_TEST_PATIENCE", "60")) * 5
 KIND = "same parent twice, copied and kernel's MAC"
 
 
-class StageReader(Reader):
-    """Reads the configuration of the stage."""
+class MachineReader(Reader):
+    """Reads the configuration of the machine."""
 
-    def __init__(self, stage: Stage) -> None:
-        super().__init__(stage.kernel, None, None)
-        self.stage = stage
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine.kernel, None, None)
+        self.machine = machine
 
     async def load(self, file: str | None = None) -> Loaded:
-        self.loaded = loaded_from(self.stage.kernel, self.stage.variables)
+        self.loaded = loaded_from(self.machine.kernel, self.machine.variables)
         return self.loaded
 
     async def current(self) -> Loaded | None:
@@ -98,19 +98,19 @@ def decode(octets: bytes, printer: Printer | None = None) -> Reply:
                  tuple(events))
 
 
-async def ask(stage: Stage, *words: str, rc: bool = False, json: bool = False,
+async def ask(machine: Machine, *words: str, rc: bool = False, json: bool = False,
               terminal: bool = False, **request: Any) -> Reply:
     """One request, as the command makes it: a verb, names, and options of ``encode``.
 
     Told that this service is ending, or hung up on, it asks the next one.
     """
     for _ in range(1000):
-        reply = await raw(stage, encode(*words, **request), Printer(
+        reply = await raw(machine, encode(*words, **request), Printer(
             words[0], out=io.StringIO(), err=io.StringIO(), rc=rc, json=json, terminal=terminal))
         if not reply.again and (reply.events or reply.status != -1):
             return reply
         for _ in range(1000):
-            if listening(stage):
+            if listening(machine):
                 break
             await asyncio.sleep(0.05)
         else:
@@ -118,29 +118,29 @@ async def ask(stage: Stage, *words: str, rc: bool = False, json: bool = False,
     raise AssertionError("every service is ending")
 
 
-def listening(stage: Stage) -> bool:
+def listening(machine: Machine) -> bool:
     """Whether somebody accepts connections on the control socket."""
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(stage.kernel.path(wire.SOCKET))
+            connection.connect(machine.kernel.path(wire.SOCKET))
         except OSError:
             return False
     return True
 
 
-async def connect(stage: Stage) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(machine: Machine) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to the service."""
     for _ in range(10_000):
         try:
-            return await asyncio.open_unix_connection(stage.kernel.path(wire.SOCKET))
+            return await asyncio.open_unix_connection(machine.kernel.path(wire.SOCKET))
         except ConnectionRefusedError:  # kern.ipc.soacceptqueue of them wait already
             await asyncio.sleep(0)
     raise ConnectionRefusedError("nobody serves")
 
 
-async def raw(stage: Stage, octets: bytes, printer: Printer | None = None) -> Reply:
+async def raw(machine: Machine, octets: bytes, printer: Printer | None = None) -> Reply:
     """Whatever octets, and what comes back.  The status is -1 without an end."""
-    reader, writer = await connect(stage)
+    reader, writer = await connect(machine)
     writer.write(octets)
     writer.write_eof()
     try:
@@ -151,24 +151,24 @@ async def raw(stage: Stage, octets: bytes, printer: Printer | None = None) -> Re
         writer.close()
 
 
-async def ask_and_die(stage: Stage, *words: str, **options: Any) -> None:
+async def ask_and_die(machine: Machine, *words: str, **options: Any) -> None:
     """A request of a client that is killed as soon as it has sent it."""
-    _, writer = await connect(stage)
+    _, writer = await connect(machine)
     writer.write(encode(*words, **options))
     await writer.drain()
     writer.transport.abort()
 
 
-async def rows(stage: Stage, *names: str) -> dict[str, dict[str, Any]]:
+async def rows(machine: Machine, *names: str) -> dict[str, dict[str, Any]]:
     """What status says, by name."""
-    reply = await ask(stage, "status", *names, json=True)
+    reply = await ask(machine, "status", *names, json=True)
     assert reply.status == 0, reply
     return {row["name"]: row for row in json.loads(reply.out)}
 
 
-async def state(stage: Stage, name: str) -> str:
+async def state(machine: Machine, name: str) -> str:
     """The STATE that status shows of one vimage, with the marks beside it."""
-    reply = await ask(stage, "status", name)
+    reply = await ask(machine, "status", name)
     line = next(line for line in reply.out.splitlines() if line.split()[:1] == [name])
     return line.split(None, 1)[1]
 
@@ -206,9 +206,9 @@ class Recording:
 
 @dataclass
 class Host:
-    """The stage, and services that come and go on it."""
+    """The machine, and services that come and go on it."""
 
-    stage: Stage
+    machine: Machine
     service: Daemon | None = None
     #: What the services of this host have run, in order.
     ran: list[Ran] = field(default_factory=list)
@@ -217,14 +217,9 @@ class Host:
     def new_service(self, kernel: Any = None, processes: Any = None,
                     reader: Reader | None = None) -> Daemon:
         """A new process."""
-        return Daemon(kernel or self.stage.kernel,
-                      Recording(processes or SimulatedProcesses(self.stage.kernel), self.ran),
-                      logging.getLogger("test"), reader=reader or StageReader(self.stage))
-
-    @property
-    def control(self) -> Path:
-        """The control socket."""
-        return Path(self.stage.kernel.path(wire.SOCKET))
+        return Daemon(kernel or self.machine.kernel,
+                      Recording(processes or SimulatedProcesses(self.machine.kernel), self.ran),
+                      logging.getLogger("test"), reader=reader or MachineReader(self.machine))
 
     @asynccontextmanager
     async def serving(self, kernel: Any = None, processes: Any = None,
@@ -245,7 +240,7 @@ class Host:
 
     def listening(self) -> bool:
         """Whether somebody accepts connections on the control socket."""
-        return listening(self.stage)
+        return listening(self.machine)
 
     async def until_it_ends(self, seconds: float = 5) -> None:
         """Wait for the end of the service."""
@@ -263,47 +258,47 @@ class Host:
         """Edit rc.conf: ``a_health="true"`` is vimage_a_health; None takes the line away."""
         for name, value in variables.items():
             if value is None:
-                self.stage.variables.pop(f"vimage_{name}", None)
+                self.machine.variables.pop(f"vimage_{name}", None)
             else:
-                self.stage.variables[f"vimage_{name}"] = value
+                self.machine.variables[f"vimage_{name}"] = value
 
     def unlist(self, name: str) -> None:
         """Take a vimage out of rc.conf, its variables and its place in the list."""
-        for variable in [v for v in self.stage.variables if v.startswith(f"vimage_{name}_")]:
-            del self.stage.variables[variable]
-        words = self.stage.variables["vimage_list"].split()
-        self.stage.variables["vimage_list"] = " ".join(w for w in words if w != name)
+        for variable in [v for v in self.machine.variables if v.startswith(f"vimage_{name}_")]:
+            del self.machine.variables[variable]
+        words = self.machine.variables["vimage_list"].split()
+        self.machine.variables["vimage_list"] = " ".join(w for w in words if w != name)
 
     def script(self, path: str, *lines: str) -> None:
         """Put a program into the jail's root."""
-        write_script(self.stage, path, lines)
+        write_script(self.machine, path, lines)
 
     def file(self, path: str) -> Path:
         """A file below the jail's root."""
-        return Path(self.stage.kernel.path(f"{ROOT}/{path}"))
+        return Path(self.machine.kernel.path(f"{ROOT}/{path}"))
 
     def state_file(self, path: str) -> Path:
         """A file below the state directory."""
-        return Path(self.stage.kernel.path(f"/var/run/vimage/{path}"))
+        return Path(self.machine.kernel.path(f"/var/run/vimage/{path}"))
 
     def jid(self, name: str) -> int:
         """The jail of a vimage."""
-        return int(self.stage.kernel.jail_get(name).jid)
+        return int(self.machine.kernel.jail_get(name).jid)
 
     def program(self, name: str) -> int:
         """The process of ``command``: the only one that its jail has."""
         jid = self.jid(name)
-        pid, = (pid for pid, jail, _ in self.stage.hand.processes() if jail == jid)
+        pid, = (pid for pid, jail, _ in self.machine.control.processes() if jail == jid)
         return pid
 
     def interfaces(self) -> list[str]:
         """The interfaces that links have on the host; none, unless one was left there."""
-        return [i.name for i in self.stage.kernel.if_list() if i.driver.startswith("ngeth")]
+        return [i.name for i in self.machine.kernel.if_list() if i.driver.startswith("ngeth")]
 
     def has_node(self, path: str) -> bool:
         """Whether there is such a node or hook."""
         try:
-            self.stage.kernel.ng_node(path)
+            self.machine.kernel.ng_node(path)
         except FileNotFoundError:
             return False
         return True
@@ -313,9 +308,9 @@ class Host:
         return [ran for ran in self.ran if word in ran.words and ran.when > after]
 
 
-def write_script(stage: Stage, path: str, lines: Sequence[str]) -> None:
+def write_script(machine: Machine, path: str, lines: Sequence[str]) -> None:
     """A program that the simulated host can run."""
-    real = Path(stage.kernel.path(f"{ROOT}/{path}"))
+    real = Path(machine.kernel.path(f"{ROOT}/{path}"))
     real.parent.mkdir(parents=True, exist_ok=True)
     real.write_text("\n".join(["#!simulated", *lines, ""]))
     real.chmod(0o755)
@@ -323,7 +318,7 @@ def write_script(stage: Stage, path: str, lines: Sequence[str]) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    return Host(Stage(tmp_path, KIND))
+    return Host(Machine(tmp_path, KIND))
 
 
 def failures_in(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.engine.stage import STATE, Stage
+from tests.engine.machine import STATE, Machine
 from tests.lib import snapshot
 from tests.lib.forked import Life, forked
 from tests.service.conftest import Host
 from tests.service.instants import Instants
-from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 
 #: What a life does: called with the host while its service serves.
 Act = Callable[[Host], Awaitable[object]]
@@ -41,10 +41,10 @@ class Lives:
     changed: dict[str, str] | None = None
 
     @classmethod
-    def of(cls, stage: Stage) -> Lives:
-        """The host of a stage, which is not to be used any longer in this process."""
-        stage.kernel.close()
-        return cls(stage.directory, dict(stage.variables), stage.before)
+    def of(cls, machine: Machine) -> Lives:
+        """The host of a machine, which is not to be used any longer in this process."""
+        machine.kernel.close()
+        return cls(machine.directory, dict(machine.variables), machine.before)
 
     def copy(self, directory: Path) -> Lives:
         """The same host once more; nobody may be at work on it."""
@@ -53,15 +53,15 @@ class Lives:
 
     def host(self) -> Host:
         """As a process finds it."""
-        stage = Stage.__new__(Stage)
-        stage.directory = self.directory
-        stage.kernel = SimulatedKernel(self.directory)
-        stage.hand = Hand(stage.kernel)
-        stage.before = self.before
-        stage.variables = self.variables
+        machine = Machine.__new__(Machine)
+        machine.directory = self.directory
+        machine.kernel = SimulatedKernel(self.directory)
+        machine.control = HostControl(machine.kernel)
+        machine.before = self.before
+        machine.variables = self.variables
         if self.sleeps:
-            stage.kernel.sleeps = True
-        return Host(stage)
+            machine.kernel.sleeps = True
+        return Host(machine)
 
     def live(self, act: Act, instants: Instants | None = None) -> Life:
         """A service that comes, does what ``act`` asks of it, and goes or dies."""
@@ -69,20 +69,20 @@ class Lives:
             host = self.host()
             kernel = processes = None
             if instants is not None:
-                kernel = instants.kernel(host.stage.kernel)
-                processes = instants.processes(SimulatedProcesses(host.stage.kernel))
-                with instants.files(host.stage.kernel.path(STATE)):
+                kernel = instants.kernel(host.machine.kernel)
+                processes = instants.processes(SimulatedProcesses(host.machine.kernel))
+                with instants.files(host.machine.kernel.path(STATE)):
                     value = host.play(lambda: _served(host, act, kernel, processes))
             else:
                 value = host.play(lambda: _served(host, act, kernel, processes))
-            host.stage.kernel.close()
+            host.machine.kernel.close()
             return value
 
         return forked(life)
 
     def look(self) -> snapshot.Snapshot:
         """The host as it is now."""
-        return forked(lambda: self.host().stage.look()).value  # type: ignore[no-any-return]
+        return forked(lambda: self.host().machine.look()).value
 
 
 async def _served(host: Host, act: Act, kernel: object, processes: object) -> object:

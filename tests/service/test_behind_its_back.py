@@ -14,27 +14,27 @@ TICK = 2.0
 
 def replug(host: Host, name: str, mac: str | None = None) -> None:
     """Pull a card out and put it in again, all between two looks of the service."""
-    card = host.stage.kernel.if_get(name)
-    host.stage.hand.detach(card.driver)
-    host.stage.hand.attach(name, mac or card.mac)
+    card = host.machine.kernel.if_get(name)
+    host.machine.control.detach(card.driver)
+    host.machine.control.attach(name, mac or card.mac)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 1.0, 1.8])
 def test_a_parent_that_goes_and_returns_between_two_looks(host: Host, seconds: float) -> None:
     async def play() -> None:
         replug(host, "em1")  # a card is as it comes, not as the host booted
-        before = host.stage.look()
+        before = host.machine.look()
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             await asyncio.sleep(5 + seconds)
             replug(host, "em1")
             await asyncio.sleep(10)
-            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
-            assert host.stage.kernel.ng_node("em1:upper").name == "em1bridge"
-            promisc, autosrc = host.stage.kernel.ng_ether_get("em1:")
+            assert host.machine.kernel.ng_node("em1:lower").name == "em1bridge"
+            assert host.machine.kernel.ng_node("em1:upper").name == "em1bridge"
+            promisc, autosrc = host.machine.kernel.ng_ether_get("em1:")
             assert promisc and not autosrc
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(before, host.stage.look()) == []
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(before, host.machine.look()) == []
 
     host.play(play)
 
@@ -42,10 +42,10 @@ def test_a_parent_that_goes_and_returns_between_two_looks(host: Host, seconds: f
 def test_a_parent_that_returns_with_another_address(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             replug(host, "em1", "02:00:00:00:00:77")
             await asyncio.sleep(10)
-            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
+            assert host.machine.kernel.ng_node("em1:lower").name == "em1bridge"
 
     host.play(play)
 
@@ -53,12 +53,12 @@ def test_a_parent_that_returns_with_another_address(host: Host) -> None:
 def test_a_parent_that_goes_and_returns_while_nobody_serves(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
         replug(host, "em1")
         async with host.serving():
             await asyncio.sleep(10)
-            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
-            assert (await rows(host.stage))["a"]["state"] == "ready"
+            assert host.machine.kernel.ng_node("em1:lower").name == "em1bridge"
+            assert (await rows(host.machine))["a"]["state"] == "ready"
 
     host.play(play)
 
@@ -66,12 +66,12 @@ def test_a_parent_that_goes_and_returns_while_nobody_serves(host: Host) -> None:
 def test_both_parents_go_and_return(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             replug(host, "em1")
             replug(host, "igb1")
             await asyncio.sleep(10)
             for parent in ("em1", "igb1"):
-                assert host.stage.kernel.ng_node(f"{parent}:lower").name == f"{parent}bridge"
+                assert host.machine.kernel.ng_node(f"{parent}:lower").name == f"{parent}bridge"
 
     host.play(play)
 
@@ -79,14 +79,14 @@ def test_both_parents_go_and_return(host: Host) -> None:
 def test_a_parent_that_stays_away_and_a_stop(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            card = host.stage.kernel.if_get("em1")
-            host.stage.hand.detach(card.driver)
+            await ask(host.machine, "start", "a")
+            card = host.machine.kernel.if_get("em1")
+            host.machine.control.detach(card.driver)
             await asyncio.sleep(10)
-            reply = await ask(host.stage, "stop", "a")
+            reply = await ask(host.machine, "stop", "a")
             assert (reply.status, reply.err) == (0, "")
             assert not host.has_node("em1bridge:")
-            host.stage.hand.attach("em1", card.mac)
+            host.machine.control.attach("em1", card.mac)
             await asyncio.sleep(10)
             assert not host.has_node("em1:lower")
 
@@ -100,15 +100,15 @@ def test_a_bridge_that_was_shut_down_is_noticed(host: Host) -> None:
     """Its vimages have lost their links: they are no longer ready."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            await ask(host.stage, "stop", "b")
-            host.stage.hand.shut_down_node("em1bridge:")
+            await ask(host.machine, "start")
+            await ask(host.machine, "stop", "b")
+            host.machine.control.shut_down_node("em1bridge:")
             await asyncio.sleep(100)
-            assert not (await state(host.stage, "a")).startswith("ready ")
-            assert (await ask(host.stage, "stop", "a")).status == 0
-            assert (await ask(host.stage, "start")).status == 0
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert not (await state(host.machine, "a")).startswith("ready ")
+            assert (await ask(host.machine, "stop", "a")).status == 0
+            assert (await ask(host.machine, "start")).status == 0
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -119,16 +119,16 @@ def test_a_bridge_that_was_shut_down_and_a_restart(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            host.stage.hand.shut_down_node("em1bridge:")
+            await ask(host.machine, "start")
+            host.machine.control.shut_down_node("em1bridge:")
             await asyncio.sleep(200)
-            shown = await rows(host.stage)
+            shown = await rows(host.machine)
             assert {name: row["state"] for name, row in shown.items()} == {
                 "a": "ready", "b": "ready"}
-            hooks = {hook.peer.name for hook in host.stage.kernel.ng_hooks("em1bridge:")}
+            hooks = {hook.peer.name for hook in host.machine.kernel.ng_hooks("em1bridge:")}
             assert hooks == {"em1", "ng0_a", "ng1_a", "ng0_b", "ng1_b"}
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -139,20 +139,20 @@ def test_a_host_only_bridge_that_was_shut_down(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            host.stage.hand.shut_down_node("lan0bridge:" if host.has_node("lan0bridge:")
+            await ask(host.machine, "start", "a")
+            host.machine.control.shut_down_node("lan0bridge:" if host.has_node("lan0bridge:")
                                            else _bridge_of(host, "ng0_a:"))
             await asyncio.sleep(200)
-            assert (await rows(host.stage))["a"]["state"] == "ready"
-            assert host.stage.kernel.ng_node("ng0_a:ether").type == "bridge"
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await rows(host.machine))["a"]["state"] == "ready"
+            assert host.machine.kernel.ng_node("ng0_a:ether").type == "bridge"
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
 
 def _bridge_of(host: Host, path: str) -> str:
-    return f"[{host.stage.kernel.ng_node(path + 'ether').id:x}]:"
+    return f"[{host.machine.kernel.ng_node(path + 'ether').id:x}]:"
 
 
 # -- a program that ends ----------------------------------------------------------------------
@@ -164,9 +164,9 @@ def test_a_program_that_ends_before_the_vimage_is_ready(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             await asyncio.sleep(100)
-            shown = (await ask(host.stage, "status", "a")).out
+            shown = (await ask(host.machine, "status", "a")).out
             assert "its command has ended" in shown
 
     host.play(play)
@@ -178,11 +178,11 @@ def test_a_program_that_ends_before_the_vimage_is_ready_and_a_restart(host: Host
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             host.file("again").touch()
             await asyncio.sleep(1000)
             assert len(host.ran_with("/bin/once")) == 2
-            assert (await rows(host.stage))["a"]["state"] == "ready"
+            assert (await rows(host.machine))["a"]["state"] == "ready"
 
     host.play(play)
 
@@ -192,9 +192,9 @@ def test_a_program_that_ends_again_and_again_is_left_alone(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             await asyncio.sleep(10_000)
-            shown = (await ask(host.stage, "status", "a")).out
+            shown = (await ask(host.machine, "status", "a")).out
             assert "left alone" in shown
             assert len(host.ran_with("/usr/bin/false")) == 11
 
@@ -206,13 +206,13 @@ def test_a_program_that_ends_while_nobody_serves(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             jid, pid = host.jid("a"), host.program("a")
-        host.stage.hand.end_process(pid)
+        host.machine.control.end_process(pid)
         async with host.serving():
             await asyncio.sleep(100)
             assert host.jid("a") != jid
-            assert (await rows(host.stage))["a"]["state"] == "ready"
+            assert (await rows(host.machine))["a"]["state"] == "ready"
 
     host.play(play)
 
@@ -224,10 +224,10 @@ def test_a_start_that_failed_is_tried_again(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            assert (await ask(host.stage, "start", "a")).status == 1
-            assert (await rows(host.stage))["a"]["state"] == "waiting"
+            assert (await ask(host.machine, "start", "a")).status == 1
+            assert (await rows(host.machine))["a"]["state"] == "waiting"
             host.file("good").touch()
             await asyncio.sleep(100)
-            assert (await rows(host.stage))["a"]["state"] == "ready"
+            assert (await rows(host.machine))["a"]["state"] == "ready"
 
     host.play(play)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import OTHER, PARENT, ROOT, Stage
+from tests.engine.machine import OTHER, PARENT, ROOT, Machine
 from tests.lib.faulty import Faults, Killed, When
 from tests.lib.snapshot import difference
 from vimage import journal
@@ -55,15 +55,15 @@ class Campaign:
     """One host and its history."""
 
     def __init__(self, directory: Path, random_: random.Random) -> None:
-        self.stage = Stage(directory, "bridge")
+        self.machine = Machine(directory, "bridge")
         self.random = random_
-        self.stage.variables = dict(CONFIGURATION)
-        self.before = self.stage.look()
+        self.machine.variables = dict(CONFIGURATION)
+        self.before = self.machine.look()
         self.kills = 0
 
     def processes(self) -> dict[str, object]:
         """The process of each vimage that is ready."""
-        session = self.stage.session()
+        session = self.machine.session()
         session.journal.close()
         return {name: next((e.results.get("pid") for e in record.entries if e.kind == "command"),
                            None)
@@ -74,10 +74,10 @@ class Campaign:
         verb = self.random.choice(["start", "stop", "restart", "reload"])
         names = self.random.sample(NAMES, self.random.randrange(1, 4))
         links = self.random.choice([PARENT, f"{PARENT} {PARENT}", f"{PARENT} ={PARENT}"])
-        self.stage.variables["vimage_twice_bridges"] = links
+        self.machine.variables["vimage_twice_bridges"] = links
         ready = self.processes()
         self.act(verb, names, monkeypatch)
-        answer = self.stage.start()
+        answer = self.machine.start()
         what = f"{verb} {' '.join(names)}"
         assert answer.status == 0, (what, [str(p) for r in answer.results for p in r.problems])
         now = self.processes()
@@ -106,15 +106,15 @@ class Campaign:
                 faults.die()
 
         monkeypatch.setattr(journal, "replace", dying)
-        session = self.stage.session(faults.kernel(self.stage.kernel),
-                                     faults.processes(SimulatedProcesses(self.stage.kernel)))
+        session = self.machine.session(faults.kernel(self.machine.kernel),
+                                     faults.processes(SimulatedProcesses(self.machine.kernel)))
 
         async def play() -> None:
             await session.recover()
             if verb == "reload":
-                await reload(session, self.stage.loaded, Printer("reload"))
+                await reload(session, self.machine.loaded, Printer("reload"))
             else:
-                await getattr(session, verb)(self.stage.loaded, names)
+                await getattr(session, verb)(self.machine.loaded, names)
 
         try:
             run(play())
@@ -125,10 +125,10 @@ class Campaign:
             session.journal.close()
         if faults.dead:
             self.kills += 1
-            self.stage.kernel.close()
-            self.stage.kernel = SimulatedKernel(self.stage.directory)
-            self.stage.hand.kernel = self.stage.kernel
-            self.stage.hand.state = self.stage.kernel.state
+            self.machine.kernel.close()
+            self.machine.kernel = SimulatedKernel(self.machine.directory)
+            self.machine.control.kernel = self.machine.kernel
+            self.machine.control.state = self.machine.kernel.state
 
 
 def test_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,9 +139,9 @@ def test_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         except BaseException as error:
             error.add_note(f"run {number} of seed {SEED}")
             raise
-    answer = campaign.stage.stop()
+    answer = campaign.machine.stop()
     assert answer.status == 0
-    left = [line for line in difference(campaign.before, campaign.stage.look())
+    left = [line for line in difference(campaign.before, campaign.machine.look())
             if not line.startswith("process ") or "in jail 0," not in line]
     assert left == []
     assert campaign.kills > RUNS // 4

@@ -22,8 +22,8 @@ def test_a_log_that_grows_is_cut(host: Host, monkeypatch: pytest.MonkeyPatch) ->
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            log = Path(host.stage.kernel.path("/var/log/vimage_a_console.log"))
+            await ask(host.machine, "start")
+            log = Path(host.machine.kernel.path("/var/log/vimage_a_console.log"))
             with log.open("ab") as writer:
                 writer.write(b"x" * 5000)
                 writer.flush()
@@ -39,16 +39,16 @@ def test_a_log_that_grows_is_cut(host: Host, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_log_turned_into_a_link_is_not_followed(host: Host,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consoles, "LIMIT", 10)
-    host.stage.variables["vimage_a_exec_afterstart"] = "echo hello"
+    host.machine.variables["vimage_a_exec_afterstart"] = "echo hello"
 
     async def play() -> None:
-        log = Path(host.stage.kernel.path("/var/log/vimage_a_console.log"))
-        precious = Path(host.stage.kernel.path("/etc/precious"))
+        log = Path(host.machine.kernel.path("/var/log/vimage_a_console.log"))
+        precious = Path(host.machine.kernel.path("/etc/precious"))
         precious.write_bytes(b"precious" * 100)
         log.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(precious, log)
         async with host.serving():
-            reply = await ask(host.stage, "start")
+            reply = await ask(host.machine, "start")
             assert "console log /var/log/vimage_a_console.log: " in reply.err
             await asyncio.sleep(TICK * EVERY + 1)
         assert precious.read_bytes() == b"precious" * 100

@@ -81,20 +81,20 @@ def test_the_service_answers_every_frame_and_goes_on(host: Host) -> None:
     async def play() -> None:
         random_ = random.Random(SEED)
         async with host.serving() as service:
-            await ask(host.stage, "start")
-            before = host.stage.look()
+            await ask(host.machine, "start")
+            before = host.machine.look()
             said = io.StringIO()
             with contextlib.redirect_stderr(said):
                 for _ in range(1500):
                     octets = _frame(random_)
                     if not any(word in octets for word in _ENDING):
-                        reply = await raw(host.stage, octets)
+                        reply = await raw(host.machine, octets)
                         assert "Traceback" not in reply.err + reply.out
                         assert "internal error" not in reply.err, octets
             assert said.getvalue() == ""
             assert not service.ended.is_set()
-            assert difference(before, host.stage.look()) == []
-            assert (await ask(host.stage, "status")).status == 0
+            assert difference(before, host.machine.look()) == []
+            assert (await ask(host.machine, "status")).status == 0
 
     host.play(play)
 
@@ -104,8 +104,8 @@ def test_a_thousand_clients_at_once(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            replies = await asyncio.gather(*(ask(host.stage, "status") for _ in range(300)))
+            await ask(host.machine, "start")
+            replies = await asyncio.gather(*(ask(host.machine, "status") for _ in range(300)))
             assert {reply.status for reply in replies} == {0}
 
     host.play(play)

@@ -114,30 +114,30 @@ def talkative(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_configured_and_changed_by_reload(host: Host, talkative: None) -> None:
-    host.stage.variables["vimage_logfile"] = "/var/log/one.log"
+    host.machine.variables["vimage_logfile"] = "/var/log/one.log"
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            host.stage.variables["vimage_logfile"] = "/var/log/two.log"
-            await ask(host.stage, "reload")
-            await ask(host.stage, "stop", "a")
-            await ask(host.stage, "stop", "b")
+            await ask(host.machine, "start")
+            host.machine.variables["vimage_logfile"] = "/var/log/two.log"
+            await ask(host.machine, "reload")
+            await ask(host.machine, "stop", "a")
+            await ask(host.machine, "stop", "b")
 
     host.play(play)
-    one, two = (Path(host.stage.kernel.path(f"/var/log/{name}.log")).read_text()
+    one, two = (Path(host.machine.kernel.path(f"/var/log/{name}.log")).read_text()
                 for name in ("one", "two"))
     assert "a: ready" in one and "b: ready" in one and "stopped" not in one
     assert "a: stopped" in two and "b: stopped" in two
 
 
 def test_after_a_take_over_it_is_written_to_again(host: Host, talkative: None) -> None:
-    host.stage.variables["vimage_logfile"] = "/var/log/one.log"
-    path = Path(host.stage.kernel.path("/var/log/one.log"))
+    host.machine.variables["vimage_logfile"] = "/var/log/one.log"
+    path = Path(host.machine.kernel.path("/var/log/one.log"))
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
         path.unlink()
         async with host.serving():
             assert ": a: taken over, jail " in path.read_text()

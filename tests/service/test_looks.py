@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import Stage
+from tests.engine.machine import Machine
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows
 from tests.service.instants import Instants
@@ -24,12 +24,12 @@ LOOKS = ("ng_node", "ng_nodes", "ng_hooks", "ng_eiface_ifname", "ng_ether_get", 
 
 def test_a_reply_that_does_not_come_in_time(tmp_path: Path) -> None:
     """One look at the bridge during a stop times out."""
-    host = Host(Stage(tmp_path, "bridge"))
+    host = Host(Machine(tmp_path, "bridge"))
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            real, calls = host.stage.kernel.ng_node, []
+            await ask(host.machine, "start")
+            real, calls = host.machine.kernel.ng_node, []
 
             def once(path: str) -> object:
                 calls.append(path)
@@ -37,16 +37,16 @@ def test_a_reply_that_does_not_come_in_time(tmp_path: Path) -> None:
                     raise OSError(errno.ETIMEDOUT, "netgraph: no reply")
                 return real(path)
 
-            host.stage.kernel.ng_node = once  # type: ignore[method-assign, assignment]
-            stopped = await ask(host.stage, "stop", "a")
-            del host.stage.kernel.ng_node
+            host.machine.kernel.ng_node = once  # type: ignore[method-assign, assignment]
+            stopped = await ask(host.machine, "stop", "a")
+            del host.machine.kernel.ng_node
             assert calls and stopped.status == 1 and stopped.out == "a failed\n"
             assert "netgraph: no reply" in stopped.err
-            assert (await rows(host.stage, "a"))["a"]["state"] != "stopped"
-            again = await ask(host.stage, "stop", "a")
+            assert (await rows(host.machine, "a"))["a"]["state"] != "stopped"
+            again = await ask(host.machine, "stop", "a")
             assert (again.status, again.out, again.err) == (0, "a stopped\n", "")
-            assert difference(host.stage.before, host.stage.look()) == []
-            assert (await ask(host.stage, "start")).status == 0
+            assert difference(host.machine.before, host.machine.look()) == []
+            assert (await ask(host.machine, "start")).status == 0
 
     host.play(play)
 
@@ -60,30 +60,30 @@ def test_every_look_of_a_stop_fails_once(look: str, error: int, tmp_path: Path) 
     tried = 0
     for number, kind in enumerate(("bridge", "whole interface", "host-only bridge",
                                    "devfs, fdescfs, procfs, shared")):
-        host = Host(Stage(tmp_path / str(number), kind))
+        host = Host(Machine(tmp_path / str(number), kind))
         failing = Failing(host, look, error)
 
         async def play(host: Host = host, failing: Failing = failing) -> None:
             async with host.serving(failing.kernel, failing.processes):
-                assert (await ask(host.stage, "start")).status == 0
+                assert (await ask(host.machine, "start")).status == 0
                 failing.armed = True
-                stopped = await ask(host.stage, "stop")
+                stopped = await ask(host.machine, "stop")
                 failing.armed = False
                 if not failing.failed:
                     return
                 if stopped.status == 0:  # not needed after all: then nothing is left either
                     assert "failed" not in stopped.out
-                    assert difference(host.stage.before, host.stage.look()) == []
+                    assert difference(host.machine.before, host.machine.look()) == []
                 else:
                     assert stopped.status == 1 and stopped.err
             async with host.serving():
                 if stopped.status:
-                    assert (await ask(host.stage, "stop")).status == 0
-            assert difference(host.stage.before, host.stage.look()) == []
+                    assert (await ask(host.machine, "stop")).status == 0
+            assert difference(host.machine.before, host.machine.look()) == []
 
         host.play(play)
         tried += failing.failed
-        host.stage.kernel.close()
+        host.machine.kernel.close()
     print(f"{look}: failed in a stop of {tried} kinds of vimages")
 
 
@@ -94,9 +94,9 @@ class Failing(Instants):
         super().__init__()
         self._look, self._error = look, error
         self.failed = 0
-        self.kernel = super().kernel(host.stage.kernel)  # type: ignore[method-assign]
+        self.kernel = super().kernel(host.machine.kernel)  # type: ignore[method-assign]
         self.processes = super().processes(  # type: ignore[method-assign]
-            SimulatedProcesses(host.stage.kernel))
+            SimulatedProcesses(host.machine.kernel))
 
     def before(self, name: str, arguments: str) -> bool:
         if self.armed and name == self._look and not self.failed:

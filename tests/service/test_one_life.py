@@ -46,42 +46,42 @@ async def checks_in(host: Host, seconds: float) -> list[int | None]:
 
 
 async def stop_what_it_depends_on(host: Host) -> None:
-    assert (await ask(host.stage, "stop", "a")).status == 0
+    assert (await ask(host.machine, "stop", "a")).status == 0
 
 
 async def stop_it(host: Host) -> None:
-    assert (await ask(host.stage, "stop", "b")).status == 0
+    assert (await ask(host.machine, "stop", "b")).status == 0
 
 
 async def reload_without_it(host: Host) -> None:
     host.unlist("b")
-    assert (await ask(host.stage, "reload")).status == 0
+    assert (await ask(host.machine, "reload")).status == 0
 
 
 async def reload_without_what_it_depends_on(host: Host) -> None:
     host.unlist("a")
     host.unlist("b")
-    assert (await ask(host.stage, "reload")).status == 0
+    assert (await ask(host.machine, "reload")).status == 0
 
 
 async def remove_its_jail(host: Host) -> None:
-    host.stage.hand.remove_jail(host.jid("b"))
+    host.machine.control.remove_jail(host.jid("b"))
     await asyncio.sleep(10)
 
 
 async def shut_its_node_down(host: Host) -> None:
-    host.stage.hand.shut_down_node("ng0_b:")
+    host.machine.control.shut_down_node("ng0_b:")
     await asyncio.sleep(10)
 
 
 async def a_restart_that_fails(host: Host) -> None:
     host.set(b_exec_start="false")
-    assert (await ask(host.stage, "restart", "b")).status == 1
+    assert (await ask(host.machine, "restart", "b")).status == 1
 
 
 async def a_restart_of_what_it_depends_on_that_fails(host: Host) -> None:
     host.set(a_exec_start="false")
-    assert (await ask(host.stage, "restart", "a")).status == 1
+    assert (await ask(host.machine, "restart", "a")).status == 1
 
 
 ENDS = [stop_what_it_depends_on, stop_it, reload_without_it, reload_without_what_it_depends_on,
@@ -95,7 +95,7 @@ Act = Callable[[Host], Awaitable[None]]
 def test_checks_end_with_the_vimage(checked: Host, end: Act, checks_before: int) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             jid = checked.jid("b")
             assert await checks_in(checked, EVERY * checks_before + 5) == [jid] * checks_before
             await end(checked)
@@ -112,52 +112,52 @@ def test_a_check_under_way_ends_with_the_vimage(checked: Host, end: Act) -> None
 
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             await asyncio.sleep(EVERY + 5)
             before = len(checked.ran_with(CHECK))
             await end(checked)
             await asyncio.sleep(10 * EVERY)
             assert len(checked.ran_with(CHECK)) == before
-            assert [p for p in checked.stage.hand.processes() if CHECK in p[2]] == []
+            assert [p for p in checked.machine.control.processes() if CHECK in p[2]] == []
 
     checked.play(play)
 
 
 async def restart_it(host: Host) -> None:
-    assert (await ask(host.stage, "restart", "b")).status == 0
+    assert (await ask(host.machine, "restart", "b")).status == 0
 
 
 async def restart_what_it_depends_on(host: Host) -> None:
-    assert (await ask(host.stage, "restart", "a")).status == 0
+    assert (await ask(host.machine, "restart", "a")).status == 0
 
 
 async def restart_all(host: Host) -> None:
-    assert (await ask(host.stage, "restart")).status == 0
+    assert (await ask(host.machine, "restart")).status == 0
 
 
 async def stop_it_and_start_it(host: Host) -> None:
     await stop_it(host)
-    assert (await ask(host.stage, "start", "b")).status == 0
+    assert (await ask(host.machine, "start", "b")).status == 0
 
 
 async def stop_what_it_depends_on_and_start_it(host: Host) -> None:
     await stop_what_it_depends_on(host)
     await asyncio.sleep(1000)
-    assert (await ask(host.stage, "start", "b")).status == 0
+    assert (await ask(host.machine, "start", "b")).status == 0
 
 
 async def remove_its_jail_and_start_it(host: Host) -> None:
     await remove_its_jail(host)
-    assert (await ask(host.stage, "start", "b")).status == 0
+    assert (await ask(host.machine, "start", "b")).status == 0
 
 
 async def remove_its_jail_and_wait_for_the_restart(host: Host) -> None:
     host.set(b_restart="on-failure")
-    assert (await ask(host.stage, "reload")).status == 0
+    assert (await ask(host.machine, "reload")).status == 0
     await remove_its_jail(host)
     await asyncio.sleep(10)
     host.set(b_restart=None)  # or it would be restarted for being unhealthy, too
-    assert (await ask(host.stage, "reload")).status == 0
+    assert (await ask(host.machine, "reload")).status == 0
 
 
 @pytest.mark.parametrize("again", [
@@ -168,7 +168,7 @@ def test_the_next_life_has_checks_of_its_own(checked: Host, again: Act) -> None:
     """One at a time, in the new jail, and they still find out that it is not healthy."""
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             old = checked.jid("b")
             await asyncio.sleep(100)
             await again(checked)
@@ -178,7 +178,7 @@ def test_the_next_life_has_checks_of_its_own(checked: Host, again: Act) -> None:
             assert await checks_in(checked, 10 * EVERY) == [new] * 10
             checked.file("sick").touch()
             await asyncio.sleep(5 * EVERY)
-            assert "unhealthy" in await state(checked.stage, "b")
+            assert "unhealthy" in await state(checked.machine, "b")
             assert on_the_host(checked) == []
 
     checked.play(play)
@@ -189,7 +189,7 @@ def test_old_failures_do_not_count_for_the_next_life(checked: Host, again: Act) 
     """Two failed checks before a restart and two after it are not four in a row."""
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             sick = checked.file("sick")
             sick.touch()
             await asyncio.sleep(2 * EVERY + 5)
@@ -197,9 +197,9 @@ def test_old_failures_do_not_count_for_the_next_life(checked: Host, again: Act) 
             await again(checked)
             sick.touch()
             await asyncio.sleep(2 * EVERY + 5)
-            assert "unhealthy" not in await state(checked.stage, "b")
+            assert "unhealthy" not in await state(checked.machine, "b")
             await asyncio.sleep(2 * EVERY)
-            assert "unhealthy" in await state(checked.stage, "b")
+            assert "unhealthy" in await state(checked.machine, "b")
 
     checked.play(play)
 
@@ -207,7 +207,7 @@ def test_old_failures_do_not_count_for_the_next_life(checked: Host, again: Act) 
 def test_a_service_that_takes_over_checks_once(checked: Host) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             jid = checked.jid("b")
             await asyncio.sleep(100)
         assert await checks_in(checked, 1000) == []
@@ -227,16 +227,16 @@ def test_a_reload_of_health_is_applied(checked: Host) -> None:
 
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             await asyncio.sleep(40)
             checked.set(b_health="/bin/other", b_health_interval="50")
-            reply = await ask(checked.stage, "reload")
+            reply = await ask(checked.machine, "reload")
             assert reply.status == 0 and "b: applied: health health_interval" in reply.out
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(1001)
             assert checked.ran_with(CHECK, now) == []
             assert len(checked.ran_with("/bin/other", now)) == 20
-            assert "unhealthy" in await state(checked.stage, "b")
+            assert "unhealthy" in await state(checked.machine, "b")
 
     checked.play(play)
 
@@ -244,10 +244,10 @@ def test_a_reload_of_health_is_applied(checked: Host) -> None:
 def test_a_reload_that_takes_health_away_ends_the_checks(checked: Host) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             await asyncio.sleep(40)
             checked.set(b_health=None)
-            assert (await ask(checked.stage, "reload")).status == 0
+            assert (await ask(checked.machine, "reload")).status == 0
             assert await checks_in(checked, 1000) == []
 
     checked.play(play)
@@ -258,9 +258,9 @@ def test_a_reload_that_adds_health_begins_the_checks(checked: Host) -> None:
 
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             checked.set(b_health=CHECK)
-            assert (await ask(checked.stage, "reload")).status == 0
+            assert (await ask(checked.machine, "reload")).status == 0
             assert await checks_in(checked, 10 * EVERY + 1) == [checked.jid("b")] * 10
 
     checked.play(play)
@@ -269,11 +269,11 @@ def test_a_reload_that_adds_health_begins_the_checks(checked: Host) -> None:
 def test_a_reload_without_changes_leaves_the_checks_as_they_were(checked: Host) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             now = asyncio.get_running_loop().time()
             for _ in range(20):  # 7 does not divide 30: a check made anew would be put off
                 await asyncio.sleep(7)
-                assert (await ask(checked.stage, "reload")).status == 0
+                assert (await ask(checked.machine, "reload")).status == 0
             assert len(checked.ran_with(CHECK, now)) == 20 * 7 // EVERY
 
     checked.play(play)
@@ -286,10 +286,10 @@ def test_a_reload_without_changes_leaves_the_checks_as_they_were(checked: Host) 
 def test_a_request_with_an_unknown_name_leaves_everything(checked: Host, verb: str) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
-            before, jid = checked.stage.look(), checked.jid("b")
-            assert (await ask(checked.stage, verb, "b", "typo")).status == 2
-            assert difference(before, checked.stage.look()) == []
+            await ask(checked.machine, "start")
+            before, jid = checked.machine.look(), checked.jid("b")
+            assert (await ask(checked.machine, verb, "b", "typo")).status == 2
+            assert difference(before, checked.machine.look()) == []
             assert await checks_in(checked, 10 * EVERY + 1) == [jid] * 10
 
     checked.play(play)
@@ -298,10 +298,10 @@ def test_a_request_with_an_unknown_name_leaves_everything(checked: Host, verb: s
 def test_a_restart_of_one_with_an_error_leaves_everything(checked: Host) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             jid = checked.jid("b")
             checked.set(b_bridges="em1 em1,")  # a typing error
-            assert (await ask(checked.stage, "restart", "b")).status == 2
+            assert (await ask(checked.machine, "restart", "b")).status == 2
             assert await checks_in(checked, 10 * EVERY + 1) == [jid] * 10
 
     checked.play(play)
@@ -316,19 +316,19 @@ def test_a_refused_request_leaves_the_restart_that_is_due(host: Host,
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             for _ in range(2):
                 await asyncio.sleep(5)
-                host.stage.hand.remove_jail(host.jid("a"))
+                host.machine.control.remove_jail(host.jid("a"))
                 await asyncio.sleep(2)
-            assert "ready" not in await state(host.stage, "a")
-            bridges = host.stage.variables["vimage_a_bridges"]
+            assert "ready" not in await state(host.machine, "a")
+            bridges = host.machine.variables["vimage_a_bridges"]
             if words == ("restart", "a"):
                 host.set(a_bridges="em1 em1,")
-            assert (await ask(host.stage, *words)).status == 2
+            assert (await ask(host.machine, *words)).status == 2
             host.set(a_bridges=bridges)
             await asyncio.sleep(20)
-            assert (await rows(host.stage, "a"))["a"]["state"] == "ready"
+            assert (await rows(host.machine, "a"))["a"]["state"] == "ready"
 
     host.play(play)
 
@@ -339,15 +339,15 @@ def test_a_refused_request_leaves_the_restart_that_is_due(host: Host,
 def test_healthy_again(checked: Host) -> None:
     async def play() -> None:
         async with checked.serving():
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             for _ in range(3):
                 checked.file("sick").touch()
                 await asyncio.sleep(5 * EVERY)
-                assert "unhealthy" in await state(checked.stage, "b")
+                assert "unhealthy" in await state(checked.machine, "b")
                 checked.file("sick").unlink()
                 await asyncio.sleep(5 * EVERY)
-                assert "unhealthy" not in await state(checked.stage, "b")
-                assert "ready" in await state(checked.stage, "b")
+                assert "unhealthy" not in await state(checked.machine, "b")
+                assert "ready" in await state(checked.machine, "b")
 
     checked.play(play)
 
@@ -362,11 +362,11 @@ def test_checks_survive_a_helper_that_dies(checked: Host) -> None:
                 raise ChildProcessError(errno.ECHILD, "the helper has ended")
             return await super().start(command)
 
-    processes = Dying(checked.stage.kernel)
+    processes = Dying(checked.machine.kernel)
 
     async def play() -> None:
         async with checked.serving(processes=processes):
-            await ask(checked.stage, "start")
+            await ask(checked.machine, "start")
             processes.broken = True
             await asyncio.sleep(EVERY + 1)
             processes.broken = False

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import STATE, Stage
+from tests.engine.machine import STATE, Machine
 from tests.lib.forked import forked
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, Reply, ask, rows
 from tests.service.instants import Do, Instants
 from tests.service.lives import Lives
-from tests.service.world import NO_SERVICE, Client, World
+from tests.service.supervised_host import NO_SERVICE, Client, SupervisedHost
 from vimage.kernel.simulated import SimulatedProcesses
 
 #: Each life is bounded by itself; how many there are is for the environment to say.
@@ -253,9 +253,9 @@ class Oracle:
 
 
 async def _play(host: Host, case: Case, instants: Instants) -> Outcome:
-    world = World(host, instants.kernel(host.stage.kernel),
-                  instants.processes(SimulatedProcesses(host.stage.kernel)))
-    await world.begin()
+    supervised = SupervisedHost(host, instants.kernel(host.machine.kernel),
+                  instants.processes(SimulatedProcesses(host.machine.kernel)))
+    await supervised.begin()
     loop = asyncio.get_running_loop()
     moment = asyncio.Event()
     second_sent = threading.Event()
@@ -272,17 +272,17 @@ async def _play(host: Host, case: Case, instants: Instants) -> Outcome:
 
     def send(request: Request) -> Client | None:
         if request.reloads:
-            host.stage.variables.update(CHANGED)
+            host.machine.variables.update(CHANGED)
         if request.verb == "SIGHUP":
             os.kill(os.getpid(), signal.SIGHUP)
             return None
         options = {"service_only": True} if request.service_only else {}
-        return Client(world, request.verb, request.names, **options)
+        return Client(supervised, request.verb, request.names, **options)
 
     begun = loop.time()
     instants.armed = True
     first = send(case.first)
-    ended = asyncio.create_task(_ended(first, world))
+    ended = asyncio.create_task(_ended(first, supervised))
     waiting = asyncio.create_task(moment.wait())
     await asyncio.wait({ended, waiting}, return_when=asyncio.FIRST_COMPLETED)
     was_reached = moment.is_set()
@@ -310,20 +310,20 @@ async def _play(host: Host, case: Case, instants: Instants) -> Outcome:
     await asyncio.sleep(100)  # what a dead client has asked for is done as well
     instants.armed = False
     await ended if first is None else None
-    await world.settled()
-    await world.begin()
+    await supervised.settled()
+    await supervised.begin()
     await asyncio.sleep(10)
-    shown = await rows(host.stage)
+    shown = await rows(host.machine)
     states = {name: str(shown[name]["state"]) for name in "ab"}
     links = len(shown["a"]["interfaces"])
-    stopped = await ask(host.stage, "stop")
-    await world.end()
+    stopped = await ask(host.machine, "stop")
+    await supervised.end()
     return Outcome(replies[0], replies[1], states, links,
-                   difference(host.stage.before, host.stage.look()), stopped,
+                   difference(host.machine.before, host.machine.look()), stopped,
                    instants.count, seconds, was_reached, instants.names[:])
 
 
-async def _ended(client: Client | None, world: World) -> None:
+async def _ended(client: Client | None, supervised: SupervisedHost) -> None:
     """Until the first has been answered (a signal: for a while)."""
     if client is None:
         await asyncio.sleep(5)
@@ -337,9 +337,9 @@ def run_case(lives: Lives, case: Case) -> Outcome:
         lives.sleeps = case.threads
         host = lives.host()
         instants = Instants(looks=False)
-        with instants.files(host.stage.kernel.path(STATE)):
+        with instants.files(host.machine.kernel.path(STATE)):
             outcome: Outcome = host.play(lambda: _play(host, case, instants))
-        host.stage.kernel.close()
+        host.machine.kernel.close()
         return outcome
 
     found = forked(life)
@@ -358,12 +358,12 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Lives]:
     """A host on which nothing runs (False), and one on which a and b do (True)."""
     found = {}
     for up in (False, True):
-        stage = Stage(tmp_path_factory.mktemp("h"), "bridge")
-        stage.variables = dict(VARIABLES)
-        found[up] = lives = Lives.of(stage)
+        machine = Machine(tmp_path_factory.mktemp("h"), "bridge")
+        machine.variables = dict(VARIABLES)
+        found[up] = lives = Lives.of(machine)
         if up:
             async def start(host: Host) -> None:
-                assert (await ask(host.stage, "start")).status == 0
+                assert (await ask(host.machine, "start")).status == 0
 
             lives.live(start)
     return found

@@ -16,14 +16,32 @@ SLOW = "etc/rc.d/slow"
 
 async def left_by_everything(host: Host) -> list[str]:
     """What a stop of all leaves on the host."""
-    assert (await ask(host.stage, "stop")).status == 0
+    assert (await ask(host.machine, "stop")).status == 0
     await host.until_it_ends()
-    return difference(host.stage.before, host.stage.look())
+    return difference(host.machine.before, host.machine.look())
 
 
 def inside(host: Host, name: str) -> list[str]:
     """The interfaces of links in a vimage."""
-    return sorted(n for n in host.stage.hand.addresses_inside(host.jid(name)) if n != "lo0")
+    return sorted(n for n in host.machine.control.addresses_inside(host.jid(name)) if n != "lo0")
+
+
+# -- a reload that changes something in place ---------------------------------------------------
+
+
+def test_the_mtu_of_a_link_is_changed_in_place(host: Host) -> None:
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            node = host.machine.kernel.ng_node("ng0_b:")
+            host.set(b_mtu0="1400")
+            reply = await ask(host.machine, "reload")
+            assert (reply.status, reply.out, reply.err) == (0, "b: applied: links\n", "")
+            assert host.machine.kernel.ng_node("ng0_b:") == node
+            assert (await ask(host.machine, "stop")).status == 0
+            await host.until_it_ends()
+
+    host.play(play)
 
 
 # -- a reload that fails ----------------------------------------------------------------------
@@ -34,17 +52,17 @@ def test_a_reload_that_fails_changes_nothing(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
             host.set(a_bridges="em1 em1")
-            await ask(host.stage, "start")
-            before = host.stage.look()
+            await ask(host.machine, "start")
+            before = host.machine.look()
             host.set(a_bridges="em1 - igb1", a_afterstart_services="nosuch")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert reply.status == 1
             assert "nosuch" in reply.err and "a" in reply.err
-            assert difference(_nothing_written(before), _nothing_written(host.stage.look())) == []
+            assert difference(_nothing_written(before), _nothing_written(host.machine.look())) == []
             assert inside(host, "a") == ["ng0_a", "ng1_a"]
-            shown = await state(host.stage, "a")
+            shown = await state(host.machine, "a")
             assert shown.startswith("ready") and "changed" in shown
-            assert "reload failed" in (await ask(host.stage, "status", "a")).out
+            assert "reload failed" in (await ask(host.machine, "status", "a")).out
             assert await left_by_everything(host) == []
 
     host.play(play)
@@ -60,17 +78,17 @@ def test_a_reload_after_one_that_failed(host: Host) -> None:
     """The typing error is corrected, and the same reload succeeds."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             host.set(a_bridges="em1 em1 igb1", a_afterstart_services="nosuch")
-            assert (await ask(host.stage, "reload")).status == 1
+            assert (await ask(host.machine, "reload")).status == 1
             assert host.interfaces() == []
             host.set(a_afterstart_services="sshd")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.err) == (0, "")
             assert reply.out == "a: applied: afterstart_services links\n"
             assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
             assert host.interfaces() == []
-            assert "failed" not in (await ask(host.stage, "status", "a")).out
+            assert "failed" not in (await ask(host.machine, "status", "a")).out
             assert await left_by_everything(host) == []
 
     host.play(play)
@@ -79,9 +97,9 @@ def test_a_reload_after_one_that_failed(host: Host) -> None:
 def test_the_same_reload_fails_the_same_way_each_time(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(a_bridges="em1 em1 igb1", a_afterstart_services="sshd nosuch")
-            replies = [await ask(host.stage, "reload") for _ in range(5)]
+            replies = [await ask(host.machine, "reload") for _ in range(5)]
             assert all(reply == replies[0] for reply in replies) and replies[0].status == 1
             assert inside(host, "a") == ["ng0_a", "ng1_a"]
             assert await left_by_everything(host) == []
@@ -93,14 +111,14 @@ def test_a_move_that_fails_leaves_no_interface_on_the_host(host: Host) -> None:
     """The jail's root has given another interface the name."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             host.set(a_bridges="em1 em1 igb1")
-            host.stage.hand.rename_inside(host.jid("a"), "lo0", "ng2_a")
-            assert (await ask(host.stage, "reload")).status == 1
+            host.machine.control.rename_inside(host.jid("a"), "lo0", "ng2_a")
+            assert (await ask(host.machine, "reload")).status == 1
             assert host.interfaces() == []
             assert not host.has_node("ng2_a:") and not host.has_node("igb1bridge:")
-            host.stage.hand.rename_inside(host.jid("a"), "ng2_a", "lo0")
-            reply = await ask(host.stage, "reload")
+            host.machine.control.rename_inside(host.jid("a"), "ng2_a", "lo0")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.out) == (0, "a: applied: links\n")
             assert await left_by_everything(host) == []
 
@@ -112,16 +130,16 @@ def test_the_change_is_taken_back_after_a_reload_that_failed(host: Host) -> None
     async def play() -> None:
         async with host.serving():
             host.set(a_bridges="em1 em1")
-            await ask(host.stage, "start", "a")
-            node = host.stage.kernel.ng_node("ng1_a:")
+            await ask(host.machine, "start", "a")
+            node = host.machine.kernel.ng_node("ng1_a:")
             host.set(a_bridges="em1 - igb1", a_afterstart_services="nosuch")
-            assert (await ask(host.stage, "reload")).status == 1
-            assert host.stage.kernel.ng_node("ng1_a:").type == node.type
+            assert (await ask(host.machine, "reload")).status == 1
+            assert host.machine.kernel.ng_node("ng1_a:").type == node.type
             host.set(a_bridges="em1 em1", a_afterstart_services=None)
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.out, reply.err) == (0, "", "")
             assert inside(host, "a") == ["ng0_a", "ng1_a"]
-            shown = (await ask(host.stage, "status", "a")).out
+            shown = (await ask(host.machine, "status", "a")).out
             assert "changed" not in shown and "failed" not in shown
             assert await left_by_everything(host) == []
 
@@ -134,15 +152,15 @@ def test_one_that_fails_keeps_the_others_from_nothing(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(a_bridges="em1 em1 igb1", b_afterstart_services="nosuch",
                      c_bridges="em1 em1")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert reply.status == 1
             assert reply.lines == ["a: applied: links", "c: applied: links"]
             assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
             assert inside(host, "c") == ["ng0_c", "ng1_c"]
-            marked = {name: row["changed"] for name, row in (await rows(host.stage)).items()}
+            marked = {name: row["changed"] for name, row in (await rows(host.machine)).items()}
             assert {name for name, changed in marked.items() if changed} == {"b"}
             assert await left_by_everything(host) == []
 
@@ -159,17 +177,17 @@ def test_what_a_reload_started_is_stopped_when_it_is_rolled_back(host: Host) -> 
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             host.ran.clear()
             host.set(a_afterstart_services="good bad")
-            assert (await ask(host.stage, "reload")).status == 1
+            assert (await ask(host.machine, "reload")).status == 1
             words = [ran.words.split("service ")[-1] for ran in host.ran]
             assert words.count("good onestart") == words.count("good onestop") == 1
             assert words.index("good onestart") < words.index("good onestop")
             assert words.count("old onestop") == words.count("old onestart") <= 1
             assert words.count("bad onestart") == 1
             host.ran.clear()
-            await ask(host.stage, "stop", "a")
+            await ask(host.machine, "stop", "a")
             assert [r.words.split("service ")[-1] for r in host.ran] == ["old onestop"]
 
     host.play(play)
@@ -188,11 +206,11 @@ def slow(host: Host) -> Host:
 def test_stop_while_a_reload_is_at_another(slow: Host) -> None:
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start")
+            await ask(slow.machine, "start")
             slow.set(a_afterstart_services="slow", b_restart="on-failure")
-            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            reload = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(1)
-            stopped = await ask(slow.stage, "stop", "b")
+            stopped = await ask(slow.machine, "stop", "b")
             assert (stopped.status, stopped.out) == (0, "b stopped\n")
             reply = await reload
             assert (reply.status, reply.err) == (0, "")
@@ -208,11 +226,11 @@ def test_what_comes_during_a_reload_waits_for_it(slow: Host, verb: str, words: l
                                                  out: str) -> None:
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start", "a")
+            await ask(slow.machine, "start", "a")
             slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
-            first = asyncio.create_task(ask(slow.stage, "reload"))
+            first = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(1)
-            second = asyncio.create_task(ask(slow.stage, verb, *words))
+            second = asyncio.create_task(ask(slow.machine, verb, *words))
             await asyncio.sleep(2)
             assert not first.done() and not second.done()
             reply, after = await first, await second
@@ -230,10 +248,10 @@ def test_a_reload_waits_for_what_is_under_way(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            start = asyncio.create_task(ask(host.stage, "start"))
+            start = asyncio.create_task(ask(host.machine, "start"))
             await asyncio.sleep(5)
             host.set(a_bridges="em1 em1 igb1")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (await start).status == 0
             assert (reply.status, reply.out) == (0, "a: applied: links\n")
             assert inside(host, "a") == ["ng0_a", "ng1_a", "ng2_a"]
@@ -244,10 +262,10 @@ def test_a_reload_waits_for_what_is_under_way(host: Host) -> None:
 def test_two_reloads_at_once(slow: Host) -> None:
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start", "a")
+            await ask(slow.machine, "start", "a")
             slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
-            first, second = await asyncio.gather(ask(slow.stage, "reload"),
-                                                 ask(slow.stage, "reload"))
+            first, second = await asyncio.gather(ask(slow.machine, "reload"),
+                                                 ask(slow.machine, "reload"))
             assert (first.status, second.status) == (0, 0)
             assert sorted([first.out, second.out]) == [
                 "", "a: applied: afterstart_services links\n"]
@@ -260,9 +278,9 @@ def test_two_reloads_at_once(slow: Host) -> None:
 def test_a_hang_up_during_a_reload(slow: Host) -> None:
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start", "a")
+            await ask(slow.machine, "start", "a")
             slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
-            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            reload = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(1)
             os.kill(os.getpid(), signal.SIGHUP)
             assert (await reload).status == 0
@@ -277,9 +295,9 @@ def test_a_hang_up_during_a_reload(slow: Host) -> None:
 def test_a_stop_of_all_during_a_reload(slow: Host) -> None:
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start")
+            await ask(slow.machine, "start")
             slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
-            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            reload = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(1)
             assert await left_by_everything(slow) == []
             assert (await reload).status == 0
@@ -294,16 +312,16 @@ def test_a_command_that_ends_around_a_reload(slow: Host, seconds: int) -> None:
 
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start", "a")
+            await ask(slow.machine, "start", "a")
             jid, pid = slow.jid("a"), slow.program("a")
             slow.set(a_afterstart_services="slow")
-            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            reload = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(seconds)
-            slow.stage.hand.end_process(pid)
+            slow.machine.control.end_process(pid)
             assert (await reload).status == 0
             await asyncio.sleep(100)
             assert slow.jid("a") != jid
-            assert (await rows(slow.stage, "a"))["a"]["state"] == "ready"
+            assert (await rows(slow.machine, "a"))["a"]["state"] == "ready"
 
     slow.play(play)
 
@@ -313,15 +331,15 @@ def test_a_jail_that_is_removed_during_a_reload(slow: Host) -> None:
 
     async def play() -> None:
         async with slow.serving():
-            await ask(slow.stage, "start", "a")
+            await ask(slow.machine, "start", "a")
             jid = slow.jid("a")
             slow.set(a_bridges="em1 em1 igb1", a_afterstart_services="slow")
-            reload = asyncio.create_task(ask(slow.stage, "reload"))
+            reload = asyncio.create_task(ask(slow.machine, "reload"))
             await asyncio.sleep(1)
-            slow.stage.hand.remove_jail(jid)
+            slow.machine.control.remove_jail(jid)
             await reload
             await asyncio.sleep(100)
-            assert (await rows(slow.stage, "a"))["a"]["state"] == "ready"
+            assert (await rows(slow.machine, "a"))["a"]["state"] == "ready"
             assert slow.jid("a") != jid
             assert inside(slow, "a") == ["ng0_a", "ng1_a", "ng2_a"]
             assert await left_by_everything(slow) == []
@@ -336,11 +354,11 @@ def test_what_left_the_list_is_stopped(host: Host) -> None:
     """Its variables remain: it is described, but no longer listed."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(list="a")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.out) == (0, "b stopped\n")
-            assert [name for name, row in (await rows(host.stage)).items()
+            assert [name for name, row in (await rows(host.machine)).items()
                     if row["state"] == "ready"] == ["a"]
 
     host.play(play)
@@ -352,13 +370,13 @@ def test_one_that_was_started_by_name_is_left_alone(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            await ask(host.stage, "start", "b")
+            await ask(host.machine, "start")
+            await ask(host.machine, "start", "b")
             jid = host.jid("b")
             for _ in range(2):
-                assert (await ask(host.stage, "reload")).out == ""
+                assert (await ask(host.machine, "reload")).out == ""
             assert host.jid("b") == jid
-            shown = (await ask(host.stage, "status")).out
+            shown = (await ask(host.machine, "status")).out
             line = next(line for line in shown.splitlines() if line.startswith("b "))
             assert "not listed" in line and "ready" in line
 
@@ -368,10 +386,10 @@ def test_one_that_was_started_by_name_is_left_alone(host: Host) -> None:
 def test_the_list_is_known_after_a_take_over(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
         host.set(list="a")
         async with host.serving():
-            assert (await ask(host.stage, "reload")).out == "b stopped\n"
+            assert (await ask(host.machine, "reload")).out == "b stopped\n"
 
     host.play(play)
 
@@ -381,9 +399,9 @@ def test_a_dependent_of_what_left_the_list_is_stopped_before_it(host: Host) -> N
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(list="b c")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             # b and c depend on what is not to run any longer: they cannot stay.
             assert reply.out.split()[:2] == ["c", "stopped"]
 

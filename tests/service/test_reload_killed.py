@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stage import Stage
+from tests.engine.machine import Machine
 from tests.lib import forked
 from tests.lib.faulty import When
 from tests.lib.snapshot import difference
@@ -34,15 +34,15 @@ CHANGES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 
 def ready_host(directory: Path, before: dict[str, str]) -> Lives:
     """A host on which a is ready."""
-    stage = Stage(directory, "bridge")
-    stage.hand.set_sysctl("kern.racct.enable", 1)
+    machine = Machine(directory, "bridge")
+    machine.control.set_sysctl("kern.racct.enable", 1)
     for name in ("one", "two", "three"):
-        write_script(stage, f"etc/rc.d/{name}", ["true"])
-    stage.variables |= {f"vimage_{name}": value for name, value in before.items()}
-    lives = Lives.of(stage)
+        write_script(machine, f"etc/rc.d/{name}", ["true"])
+    machine.variables |= {f"vimage_{name}": value for name, value in before.items()}
+    lives = Lives.of(machine)
 
     async def start(host: Host) -> None:
-        assert (await ask(host.stage, "start")).status == 0
+        assert (await ask(host.machine, "start")).status == 0
 
     lives.live(start)
     return lives
@@ -63,7 +63,7 @@ def test_killed_at_every_instant(change: str, tmp_path: Path) -> None:
 
         async def reload(host: Host, instants: Instants = instants) -> None:
             instants.armed = True
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert reply.status == 0, reply
             instants.armed = False  # the last kill is after all of them
             forked.note("the answer")
@@ -74,17 +74,17 @@ def test_killed_at_every_instant(change: str, tmp_path: Path) -> None:
         what = f"killed at instant {at}: {life.notes[-1]}"
 
         async def again(host: Host, what: str = what) -> None:
-            shown = (await rows(host.stage))["a"]
+            shown = (await rows(host.machine))["a"]
             assert shown["state"] == "ready", (what, shown)
             assert host.jid("a") == jid, what
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.err) == (0, ""), (what, reply)
-            shown = (await rows(host.stage))["a"]
+            shown = (await rows(host.machine))["a"]
             assert (shown["state"], shown["changed"]) == ("ready", False), (what, shown)
-            assert (await ask(host.stage, "reload")).out == "", what
+            assert (await ask(host.machine, "reload")).out == "", what
             assert host.interfaces() == ["lan0"] * ("lan0" in after.get("a_bridges", "")), what
-            assert (await ask(host.stage, "stop", "a")).status == 0, what
-            left = [line for line in difference(host.stage.before, host.stage.look())
+            assert (await ask(host.machine, "stop", "a")).status == 0, what
+            left = [line for line in difference(host.machine.before, host.machine.look())
                     if "in jail 0" not in line and "/usr/sbin/" not in line]
             assert left == [], what
 

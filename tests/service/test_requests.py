@@ -6,10 +6,11 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.engine.stage import ROOT
+from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows, state
 from vimage.kernel.simulated.events import SimulatedEvents
@@ -19,11 +20,11 @@ from vimage.service.reading import Reader
 def test_status_of_an_unknown_name(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             for words in (["nosuch"], ["a", "nosuch"]):
-                reply = await ask(host.stage, "status", *words)
+                reply = await ask(host.machine, "status", *words)
                 assert reply.status == 2 and "nosuch" in reply.err, reply
-            assert (await ask(host.stage, "status", "a", "b")).status == 0
+            assert (await ask(host.machine, "status", "a", "b")).status == 0
 
     host.play(play)
 
@@ -32,11 +33,11 @@ def test_status_of_an_unknown_name(host: Host) -> None:
 def test_an_unknown_name_beside_known_ones(host: Host, verb: str) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            before = host.stage.look()
-            reply = await ask(host.stage, verb, "a", "b", "nosuch")
+            await ask(host.machine, "start", "a")
+            before = host.machine.look()
+            reply = await ask(host.machine, verb, "a", "b", "nosuch")
             assert reply.status == 2 and "nosuch" in reply.err
-            assert difference(before, host.stage.look()) == []
+            assert difference(before, host.machine.look()) == []
 
     host.play(play)
 
@@ -48,10 +49,10 @@ def test_a_restart_reports_the_dependents_that_it_leaves_down(host: Host) -> Non
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(b_hostname="bad name")
-            reply = await ask(host.stage, "restart", "a")
-            up = (await rows(host.stage))["b"]["state"] == "ready"
+            reply = await ask(host.machine, "restart", "a")
+            up = (await rows(host.machine))["b"]["state"] == "ready"
             assert up or reply.status == 1 and "b" in reply.err
 
     host.play(play)
@@ -62,10 +63,10 @@ def test_a_restart_starts_its_dependents_again(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a", "b")  # c was not running
-            reply = await ask(host.stage, "restart", "a")
+            await ask(host.machine, "start", "a", "b")  # c was not running
+            reply = await ask(host.machine, "restart", "a")
             assert reply.status == 0
-            assert {n: row["state"] for n, row in (await rows(host.stage)).items()} == {
+            assert {n: row["state"] for n, row in (await rows(host.machine)).items()} == {
                 "a": "ready", "b": "ready", "c": "stopped"}
 
     host.play(play)
@@ -79,16 +80,16 @@ def test_it_answers_while_it_recovers(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
         edit(host.state_file("vimages/a.json"), lambda data: data.update(state="stopping"))
         begun = asyncio.get_running_loop().time()
         async with host.serving():
             assert asyncio.get_running_loop().time() - begun < 1
-            shown = await rows(host.stage)
+            shown = await rows(host.machine)
             assert (shown["a"]["state"], shown["b"]["state"]) == ("stopping", "ready")
-            assert (await ask(host.stage, "restart", "b")).status == 0
+            assert (await ask(host.machine, "restart", "b")).status == 0
             assert asyncio.get_running_loop().time() - begun < 10
-            assert (await ask(host.stage, "start", "a")).status == 0  # after its end
+            assert (await ask(host.machine, "start", "a")).status == 0  # after its end
             assert 50 < asyncio.get_running_loop().time() - begun < 70
 
     host.play(play)
@@ -104,25 +105,25 @@ def test_a_start_with_another_file_and_its_restart(host: Host, tmp_path: Path,
                      'vimage_z_restart="on-failure"\nvimage_z_command="/bin/sleep 1000000"\n')
 
     async def play() -> None:
-        async with host.serving(reader=Reader(host.stage.kernel, None, str(main))):
-            assert (await ask(host.stage, "start")).status == 0
-            assert (await ask(host.stage, "start", "z", file=str(other))).status == 0
-            assert "not listed" in await state(host.stage, "z")
+        async with host.serving(reader=Reader(host.machine.kernel, None, str(main))):
+            assert (await ask(host.machine, "start")).status == 0
+            assert (await ask(host.machine, "start", "z", file=str(other))).status == 0
+            assert "not listed" in await state(host.machine, "z")
             for _ in range(2):
                 jid = host.jid("z")
-                host.stage.hand.end_process(host.program("z"))
+                host.machine.control.end_process(host.program("z"))
                 await asyncio.sleep(100)
-                assert (await rows(host.stage))["z"]["state"] == "ready"
+                assert (await rows(host.machine))["z"]["state"] == "ready"
                 assert host.jid("z") != jid
-            assert (await ask(host.stage, "reload")).out == ""
-            assert (await rows(host.stage))["z"]["state"] == "ready"
-        async with host.serving(reader=Reader(host.stage.kernel, None, str(main))):
+            assert (await ask(host.machine, "reload")).out == ""
+            assert (await rows(host.machine))["z"]["state"] == "ready"
+        async with host.serving(reader=Reader(host.machine.kernel, None, str(main))):
             jid = host.jid("z")
-            host.stage.hand.end_process(host.program("z"))
+            host.machine.control.end_process(host.program("z"))
             await asyncio.sleep(100)
-            assert (await rows(host.stage))["z"]["state"] == "ready" and host.jid("z") != jid
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await rows(host.machine))["z"]["state"] == "ready" and host.jid("z") != jid
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     with caplog.at_level(logging.INFO, logger="test"):
         host.play(play)
@@ -135,7 +136,7 @@ def test_a_start_under_way_is_finished_before_the_service_ends(
     """And what it is told of after its end is refused, as kqueue(2) refuses it once closed."""
     watch = SimulatedEvents.watch_jail
 
-    def as_kqueue(self: SimulatedEvents, jid: int) -> None:
+    def as_kqueue(self: SimulatedEvents, jid: Any) -> None:
         if self._read < 0:
             raise ValueError("I/O operation on closed kqueue object")
         watch(self, jid)
@@ -145,16 +146,16 @@ def test_a_start_under_way_is_finished_before_the_service_ends(
 
     async def play() -> None:
         async with host.serving():
-            start = asyncio.create_task(ask(host.stage, "start", "b"))
+            start = asyncio.create_task(ask(host.machine, "start", "b"))
             await asyncio.sleep(1)
-            assert (await ask(host.stage, verb, **options)).status == 0
+            assert (await ask(host.machine, verb, **options)).status == 0
             reply = await start
             assert (reply.status, reply.out) == (0, "b ready\n")
             await host.until_it_ends()
         async with host.serving():
-            assert (await rows(host.stage))["b"]["state"] == "ready"
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await rows(host.machine))["b"]["state"] == "ready"
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -162,7 +163,7 @@ def test_a_start_under_way_is_finished_before_the_service_ends(
 def test_a_chain_of_two_thousand_dependencies(host: Host) -> None:
     """One error in the last keeps all of them from starting, and says so; no stack ends."""
     names = [f"v{number}" for number in range(2000)]
-    host.stage.variables = {
+    host.machine.variables = {
         "vimage_list": " ".join(names), "vimage_boot": "none", "vimage_devfs_enable": "NO",
         **{f"vimage_{name}_rootdir": ROOT for name in names},
         **{f"vimage_v{n}_depend": f"v{n - 1}" for n in range(1, 2000)},
@@ -170,10 +171,10 @@ def test_a_chain_of_two_thousand_dependencies(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", "v1999")
+            reply = await ask(host.machine, "start", "v1999")
             assert reply.status == 1
             assert "v1999" in reply.err and "recursion" not in reply.err
-            assert [row for row in (await rows(host.stage)).values()
+            assert [row for row in (await rows(host.machine)).values()
                     if row["state"] == "ready"] == []
 
     host.play(play)
@@ -181,7 +182,7 @@ def test_a_chain_of_two_thousand_dependencies(host: Host) -> None:
 
 def test_a_long_chain_starts_and_stops(host: Host) -> None:
     names = [f"v{number}" for number in range(1100)]  # more than Python's stack
-    host.stage.variables = {
+    host.machine.variables = {
         "vimage_list": " ".join(names), "vimage_boot": "none", "vimage_devfs_enable": "NO",
         "vimage_parallel": "50",
         **{f"vimage_{name}_rootdir": ROOT for name in names},
@@ -189,8 +190,8 @@ def test_a_long_chain_starts_and_stops(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            assert (await ask(host.stage, "start", "v1099")).status == 0
-            reply = await ask(host.stage, "stop", "v0")
+            assert (await ask(host.machine, "start", "v1099")).status == 0
+            reply = await ask(host.machine, "stop", "v0")
             assert reply.status == 0
             assert reply.out.split()[::2] == names[::-1]
 
@@ -199,17 +200,17 @@ def test_a_long_chain_starts_and_stops(host: Host) -> None:
 
 def test_an_amount_with_a_unit_that_rctl_knows(host: Host) -> None:
     """``4096b`` is 4096 bytes to rctl(8), and no number to the kernel."""
-    host.stage.hand.set_sysctl("kern.racct.enable", 1)
+    host.machine.control.set_sysctl("kern.racct.enable", 1)
     host.set(a_rctl="vmemoryuse:deny=4096b")
 
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", "a")
+            reply = await ask(host.machine, "start", "a")
             if reply.status == 0:
-                assert host.stage.hand.rules() == ["jail:a:vmemoryuse:deny=4096"]
+                assert host.machine.control.rules() == ["jail:a:vmemoryuse:deny=4096"]
             else:  # refused before anything is touched
                 assert reply.status == 2 and "4096b" in reply.err
-                assert difference(host.stage.before, host.stage.look()) == []
+                assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -217,9 +218,9 @@ def test_an_amount_with_a_unit_that_rctl_knows(host: Host) -> None:
 def test_status_is_the_same_for_people_and_programs(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            table = (await ask(host.stage, "status")).out.splitlines()
-            found = json.loads((await ask(host.stage, "status", json=True)).out)
+            await ask(host.machine, "start", "a")
+            table = (await ask(host.machine, "status")).out.splitlines()
+            found = json.loads((await ask(host.machine, "status", json=True)).out)
             assert [line.split()[:2] for line in table[1:3]] == [
                 [row["name"], row["state"]] for row in found]
 
@@ -236,8 +237,9 @@ def test_a_start_cut_short_in_a_call_leaves_nothing(host: Host, call: str) -> No
     import threading
 
     host.set(a_addr0="192.0.2.2/24")
-    host.stage.kernel.sleeps = True
-    real, under_way, go_on = getattr(host.stage.kernel, call), threading.Event(), threading.Event()
+    host.machine.kernel.sleeps = True
+    real = getattr(host.machine.kernel, call)
+    under_way, go_on = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 
     def slow(*args: object) -> object:
@@ -249,12 +251,12 @@ def test_a_start_cut_short_in_a_call_leaves_nothing(host: Host, call: str) -> No
 
     async def play() -> None:
         async with host.serving():
-            setattr(host.stage.kernel, call, slow)
-            start = asyncio.create_task(ask(host.stage, "start", "a"))
+            setattr(host.machine.kernel, call, slow)
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
             while not under_way.is_set():
                 await asyncio.sleep(0)
             assert threads[0] is not threading.main_thread()
-            stop = asyncio.create_task(ask(host.stage, "stop", "a"))
+            stop = asyncio.create_task(ask(host.machine, "stop", "a"))
             for _ in range(200):
                 await asyncio.sleep(0)
             go_on.set()
@@ -262,6 +264,6 @@ def test_a_start_cut_short_in_a_call_leaves_nothing(host: Host, call: str) -> No
             assert started.status == 1
             assert "a: start interrupted by stop" in started.err
             assert (stopped.status, stopped.err) == (0, "")
-            assert difference(host.stage.before, host.stage.look()) == []
+            assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.engine.stage import ROOT
+from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows
 from vimage import journal
@@ -25,14 +25,14 @@ SECOND = "/usr/jail/second"
 
 def test_a_start_by_name_touches_nothing_when_one_cannot_be_started(host: Host) -> None:
     host.set(b_rootdir=SECOND)
-    os.makedirs(host.stage.kernel.path(SECOND))
+    os.makedirs(host.machine.kernel.path(SECOND))
 
     async def play() -> None:
         async with host.serving():
-            os.rmdir(host.stage.kernel.path(SECOND))
-            reply = await ask(host.stage, "start", "a", "b")
+            os.rmdir(host.machine.kernel.path(SECOND))
+            reply = await ask(host.machine, "start", "a", "b")
             assert reply.status == 2 and SECOND in reply.err
-        assert difference(host.stage.before, host.stage.look()) == []
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -42,7 +42,7 @@ def test_a_start_of_all_skips_what_cannot_be_started(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start", json=True)
+            reply = await ask(host.machine, "start", json=True)
             outcomes = {event["name"]: event["outcome"] for event in reply.events
                         if event["event"] == "result"}
             assert outcomes == {"a": "ready", "b": "skipped"}
@@ -56,11 +56,11 @@ def test_what_was_started_is_taken_over(host: Host, verb: str) -> None:
     """The record is whole, whichever verb has written it."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            assert (await ask(host.stage, verb)).status == 0
+            await ask(host.machine, "start")
+            assert (await ask(host.machine, verb)).status == 0
         async with host.serving():
-            assert {row["state"] for row in (await rows(host.stage)).values()} == {"ready"}
-            assert (await ask(host.stage, "reload")).out == ""
+            assert {row["state"] for row in (await rows(host.machine)).values()} == {"ready"}
+            assert (await ask(host.machine, "reload")).out == ""
 
     host.play(play)
 
@@ -71,11 +71,11 @@ def test_a_stop_goes_by_the_parallel_of_now(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             host.set(parallel="2")
-            assert (await ask(host.stage, "status")).status == 0
+            assert (await ask(host.machine, "status")).status == 0
             begun = asyncio.get_running_loop().time()
-            await ask(host.stage, "stop")
+            await ask(host.machine, "stop")
             assert asyncio.get_running_loop().time() - begun < 15
 
     host.play(play)
@@ -89,19 +89,19 @@ def test_a_link_moves_to_another_parent(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            node = host.stage.kernel.ng_node("ng1_a:").id
+            await ask(host.machine, "start", "a")
+            node = host.machine.kernel.ng_node("ng1_a:").id
             host.set(a_bridges="em1 igb1")
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, reply.out) == (0, "a: applied: links\n")
-            assert host.stage.kernel.ng_node("ng1_a:").id != node
-            peers = {hook.peer.name for hook in host.stage.kernel.ng_hooks("igb1bridge:")}
+            assert host.machine.kernel.ng_node("ng1_a:").id != node
+            peers = {hook.peer.name for hook in host.machine.kernel.ng_hooks("igb1bridge:")}
             assert "ng1_a" in peers
-            inside = host.stage.hand.addresses_inside(host.jid("a"))
+            inside = host.machine.control.addresses_inside(host.jid("a"))
             assert inside["ng1_a"] == ("192.0.2.7/24",)
             assert host.interfaces() == []
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -109,11 +109,11 @@ def test_a_link_moves_to_another_parent(host: Host) -> None:
 def test_status_after_a_reload_that_failed_shows_what_there_is(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            was = (await rows(host.stage))["a"]["interfaces"]
+            await ask(host.machine, "start", "a")
+            was = (await rows(host.machine))["a"]["interfaces"]
             host.set(a_bridges="em1 igb1 igb1", a_afterstart_services="nosuch")
-            assert (await ask(host.stage, "reload")).status == 1
-            assert (await rows(host.stage))["a"]["interfaces"] == was
+            assert (await ask(host.machine, "reload")).status == 1
+            assert (await rows(host.machine))["a"]["interfaces"] == was
 
     host.play(play)
 
@@ -130,17 +130,17 @@ def test_addresses_that_were_taken_away_in_vain(
         write(path, body, **how)
 
     def addresses() -> tuple[str, ...]:
-        return host.stage.hand.addresses_inside(host.jid("a"))["ng0_a"]
+        return host.machine.control.addresses_inside(host.jid("a"))["ng0_a"]
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             host.set(a_addr0=None)
             with monkeypatch.context() as patched:
                 patched.setattr(journal, "replace", full)
-                assert (await ask(host.stage, "reload")).status == 1
+                assert (await ask(host.machine, "reload")).status == 1
                 assert addresses() == ("192.0.2.1/24",)
-            reply = await ask(host.stage, "reload")
+            reply = await ask(host.machine, "reload")
             assert (reply.status, addresses()) == (0, ())
 
     host.play(play)
@@ -151,7 +151,7 @@ def test_a_hang_up_is_answered_in_the_log(host: Host, caplog: pytest.LogCaptureF
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             assert "a: ready" in caplog.messages
             host.set(a_bridges="em1 igb1", a_hostname="other.example")
             os.kill(os.getpid(), signal.SIGHUP)
@@ -170,7 +170,7 @@ def test_a_reload_that_waits_when_the_service_ends(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving() as service:
-            start = asyncio.create_task(ask(host.stage, "start", "a"))
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
             await asyncio.sleep(1)
             os.kill(os.getpid(), signal.SIGHUP)
             await asyncio.sleep(1)
@@ -186,12 +186,12 @@ def test_sigterm_waits_for_a_start_but_not_for_ever(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            start = asyncio.create_task(ask(host.stage, "start", "a"))
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
             await asyncio.sleep(1)
             os.kill(os.getpid(), signal.SIGTERM)
             await host.until_it_ends(30)
             start.cancel()
-        assert difference(host.stage.before, host.stage.look()) == []
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -202,14 +202,14 @@ def test_sigterm_waits_for_a_start_but_not_for_ever(host: Host) -> None:
 def test_another_jail_has_the_number_of_one_that_ran(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
-        jid = host.stage.kernel.jail_get("a").jid
-        host.stage.hand.remove_jail(jid)
-        host.stage.kernel.jail_create({"name": "x", "path": ROOT, "persist": True, "jid": jid})
+            await ask(host.machine, "start", "a")
+        jid = host.machine.kernel.jail_get("a").jid
+        host.machine.control.remove_jail(jid)
+        host.machine.kernel.jail_create({"name": "x", "path": ROOT, "persist": True, "jid": jid})
         async with host.serving():
             await asyncio.sleep(10)
-            assert (await rows(host.stage))["a"]["state"] == "stopped"
-        assert host.stage.kernel.jail_list() == {jid}
+            assert (await rows(host.machine))["a"]["state"] == "stopped"
+        assert host.machine.kernel.jail_list() == {jid}
 
     host.play(play)
 
@@ -220,7 +220,7 @@ def test_one_that_is_ready_is_not_restarted_by_what_was_remembered(host: Host) -
 
     async def play() -> None:
         async with host.serving() as service:
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             service.session.journal.remember("restart.a", {"failures": 3, "file": ""})
         jid = host.jid("a")
         async with host.serving() as service:
@@ -237,7 +237,7 @@ def test_starts_that_fail_are_tried_again_ever_more_rarely(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            assert (await ask(host.stage, "start", "a")).status == 1
+            assert (await ask(host.machine, "start", "a")).status == 1
             await asyncio.sleep(5000)
             times = [ran.when for ran in host.ran_with("exit 3")]
             pauses = [round(after - before) for before, after in pairwise(times)]

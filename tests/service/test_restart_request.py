@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from tests.engine.stage import ROOT
+from tests.engine.machine import ROOT
 from tests.service.conftest import Host, ask, rows
 
 
@@ -27,10 +27,10 @@ def test_one_whose_dependent_could_not_be_started_again_is_not_stopped(three: Ho
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             was = jails(host)
             host.set(b_hostname="bad name")
-            reply = await ask(host.stage, "restart", "a")
+            reply = await ask(host.machine, "restart", "a")
             assert reply.status == 2 and "b" in reply.err
             assert jails(host) == was
 
@@ -42,13 +42,13 @@ def test_the_others_of_a_restart_of_all_are_restarted(three: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             was = jails(host)
             host.set(b_hostname="bad name")
-            reply = await ask(host.stage, "restart")
+            reply = await ask(host.machine, "restart")
             assert reply.status == 1 and "c ready" in reply.out
             assert {n for n, jid in jails(host).items() if was[n] != jid} == {"c"}
-            assert {row["state"] for row in (await rows(host.stage)).values()} == {"ready"}
+            assert {row["state"] for row in (await rows(host.machine)).values()} == {"ready"}
 
     host.play(play)
 
@@ -58,9 +58,9 @@ def test_what_it_depends_on_is_not_restarted(three: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             was = jails(host)
-            assert (await ask(host.stage, "restart", "b")).lines == ["b ready", "b stopped"]
+            assert (await ask(host.machine, "restart", "b")).lines == ["b ready", "b stopped"]
             assert {n for n, jid in jails(host).items() if was[n] != jid} == {"b"}
 
     host.play(play)
@@ -72,15 +72,15 @@ def test_a_second_restart_during_the_stop_of_the_first(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            first = asyncio.create_task(ask(host.stage, "restart", "a"))
+            await ask(host.machine, "start")
+            first = asyncio.create_task(ask(host.machine, "restart", "a"))
             await asyncio.sleep(5)
             host.set(a_hostname="second.example")
-            second = await ask(host.stage, "restart", "a")
+            second = await ask(host.machine, "restart", "a")
             assert (await first).lines == second.lines == ["a ready", "a stopped"]
             assert (await first).status == second.status == 0
             assert len(host.ran_with("sleep 20")) == 1
-            assert not (await rows(host.stage))["a"]["changed"]
+            assert not (await rows(host.machine))["a"]["changed"]
 
     host.play(play)
 
@@ -90,12 +90,12 @@ def test_a_restart_by_hand_of_one_that_waits_for_its_restart(host: Host) -> None
 
     async def play() -> None:
         async with host.serving() as service:
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             for seconds in (5, 3):  # the second time it waits two seconds
-                host.stage.hand.end_process(host.program("a"))
+                host.machine.control.end_process(host.program("a"))
                 await asyncio.sleep(0.5 if seconds == 3 else seconds)
             assert service.restarts.waiting() == ["a"]
-            reply = await ask(host.stage, "restart", "a")
+            reply = await ask(host.machine, "restart", "a")
             assert (reply.status, reply.lines) == (0, ["a ready"])
             assert reply.events[0] == {"event": "begin", "verb": "restart", "count": 1}
             jid = host.jid("a")
@@ -115,9 +115,9 @@ def test_the_log_says_what_is_done_about_a_loss(
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             jid = host.jid("a")
-            host.stage.hand.remove_jail(jid)
+            host.machine.control.remove_jail(jid)
             await asyncio.sleep(10)
             assert f"a: jail {jid} has gone; {words}" in caplog.messages
             assert ("a: ready again" in caplog.messages) is (restart == "on-failure")
@@ -136,15 +136,15 @@ def test_the_file_is_remembered_by_the_next_service(host: Host, tmp_path) -> Non
                      'vimage_z_restart="on-failure"\nvimage_z_command="/bin/sleep 1000000"\n')
 
     async def play() -> None:
-        async with host.serving(reader=Reader(host.stage.kernel, None, str(main))) as service:
-            assert (await ask(host.stage, "start", "z", file=str(other))).status == 0
-            host.stage.hand.end_process(host.program("z"))
+        async with host.serving(reader=Reader(host.machine.kernel, None, str(main))) as service:
+            assert (await ask(host.machine, "start", "z", file=str(other))).status == 0
+            host.machine.control.end_process(host.program("z"))
             await asyncio.sleep(0.5)
             assert service.restarts.waiting() == ["z"]
-        async with host.serving(reader=Reader(host.stage.kernel, None, str(main))):
+        async with host.serving(reader=Reader(host.machine.kernel, None, str(main))):
             await asyncio.sleep(100)
-            assert (await rows(host.stage, "z"))["z"]["state"] == "ready"
-            assert (await ask(host.stage, "stop")).status == 0
+            assert (await rows(host.machine, "z"))["z"]["state"] == "ready"
+            assert (await ask(host.machine, "stop")).status == 0
 
     host.play(play)
 
@@ -152,7 +152,7 @@ def test_the_file_is_remembered_by_the_next_service(host: Host, tmp_path) -> Non
 def test_no_checks_where_none_are_configured(host: Host) -> None:
     async def play() -> None:
         async with host.serving() as service:
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             assert service.health.names() == []
             before = len(host.ran)
             await asyncio.sleep(1000)

@@ -16,12 +16,12 @@ from vimage.service.watch import TICK
 
 @pytest.fixture
 def failing(host: Host) -> Host:
-    host.stage.variables["vimage_a_restart"] = "on-failure"
+    host.machine.variables["vimage_a_restart"] = "on-failure"
     return host
 
 
 def remove_jail(host: Host, service: Daemon, name: str) -> None:
-    host.stage.hand.remove_jail(service.session.journal.records[name].jid or 0)
+    host.machine.control.remove_jail(service.session.journal.records[name].jid or 0)
 
 
 async def until_ready(service: Daemon, name: str) -> None:
@@ -32,14 +32,14 @@ async def until_ready(service: Daemon, name: str) -> None:
 
 async def failed_twice(host: Host, service: Daemon) -> None:
     """It waits for its second restart, which takes two seconds."""
-    await ask(host.stage, "start", "a")
+    await ask(host.machine, "start", "a")
     remove_jail(host, service, "a")
     await asyncio.sleep(TICK + 0.1)
     await until_ready(service, "a")
     remove_jail(host, service, "a")
     await asyncio.sleep(TICK + 0.1)
     assert "a" not in service.session.journal.records
-    assert "to be restarted" in (await ask(host.stage, "status", "a")).out
+    assert "to be restarted" in (await ask(host.machine, "status", "a")).out
 
 
 def test_the_next_service_starts_it(failing: Host) -> None:
@@ -50,7 +50,7 @@ def test_the_next_service_starts_it(failing: Host) -> None:
             begun = asyncio.get_running_loop().time()
             await until_ready(service, "a")
             assert round(asyncio.get_running_loop().time() - begun) == 4  # the third in a row
-            await ask(failing.stage, "stop", "b")
+            await ask(failing.machine, "stop", "b")
         async with failing.serving() as service:
             assert "restart.a" not in service.session.journal.remembered
 
@@ -59,14 +59,14 @@ def test_the_next_service_starts_it(failing: Host) -> None:
 
 def test_one_that_was_stopped_stays_so(failing: Host) -> None:
     async def play() -> None:
-        before = failing.stage.look()
+        before = failing.machine.look()
         async with failing.serving() as service:
             await failed_twice(failing, service)
-            assert (await ask(failing.stage, "stop", "a")).status == 0
+            assert (await ask(failing.machine, "stop", "a")).status == 0
         async with failing.serving() as service:
             await asyncio.sleep(1000)
             assert service.session.journal.records == {}
-        assert difference(before, failing.stage.look()) == []
+        assert difference(before, failing.machine.look()) == []
 
     failing.play(play)
 
@@ -75,7 +75,7 @@ def test_one_that_rc_conf_no_longer_wants_restarted_is_left_alone(failing: Host)
     async def play() -> None:
         async with failing.serving() as service:
             await failed_twice(failing, service)
-            failing.stage.variables["vimage_a_restart"] = "no"
+            failing.machine.variables["vimage_a_restart"] = "no"
             await asyncio.sleep(1000)
             assert service.session.journal.records == {}
             assert service.session.journal.remembered.keys() <= {"list"}
@@ -85,20 +85,20 @@ def test_one_that_rc_conf_no_longer_wants_restarted_is_left_alone(failing: Host)
 
 def test_one_that_fails_again_and_again_is_left_alone(
         failing: Host, caplog: pytest.LogCaptureFixture) -> None:
-    failing.stage.variables["vimage_a_exec_start"] = "false"
+    failing.machine.variables["vimage_a_exec_start"] = "false"
 
     async def play() -> None:
         async with failing.serving() as service:
-            del failing.stage.variables["vimage_a_exec_start"]
-            await ask(failing.stage, "start", "a")
-            failing.stage.variables["vimage_a_exec_start"] = "false"
+            del failing.machine.variables["vimage_a_exec_start"]
+            await ask(failing.machine, "start", "a")
+            failing.machine.variables["vimage_a_exec_start"] = "false"
             remove_jail(failing, service, "a")
             await asyncio.sleep(10_000)
             said = [r.getMessage() for r in caplog.records if "exec_start" in r.getMessage()]
             assert len(said) == LIMIT
             assert "left alone" in caplog.text
             assert "restart.a" not in service.session.journal.remembered
-            assert "left alone" in (await ask(failing.stage, "status", "a")).out
+            assert "left alone" in (await ask(failing.machine, "status", "a")).out
 
     failing.play(play)
 
@@ -110,7 +110,7 @@ def test_a_full_disk_keeps_nothing_from_being_cleaned_up(
 
     async def play() -> None:
         async with failing.serving() as service:
-            await ask(failing.stage, "start", "a")
+            await ask(failing.machine, "start", "a")
             monkeypatch.setattr(service.session.journal, "remember", full)
             remove_jail(failing, service, "a")
             await asyncio.sleep(TICK + 0.1)
@@ -124,7 +124,7 @@ def test_started_by_hand_meanwhile(failing: Host) -> None:
     async def play() -> None:
         async with failing.serving() as service:
             await failed_twice(failing, service)
-            assert (await ask(failing.stage, "start", "a")).out == "a ready\n"
+            assert (await ask(failing.machine, "start", "a")).out == "a ready\n"
             jid = service.session.journal.records["a"].jid
             assert service.restarts.waiting() == []
             await asyncio.sleep(100)
@@ -137,13 +137,13 @@ def test_started_by_hand_meanwhile(failing: Host) -> None:
 def test_reload_after_a_take_over_knows_what_the_list_was(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            host.stage.variables |= {"vimage_list": "a b c", "vimage_c_rootdir": "/usr/jail/r"}
+            await ask(host.machine, "start")
+            host.machine.variables |= {"vimage_list": "a b c", "vimage_c_rootdir": "/usr/jail/r"}
         async with host.serving():
-            assert (await ask(host.stage, "reload")).out == "c ready\n"
+            assert (await ask(host.machine, "reload")).out == "c ready\n"
         async with host.serving():
-            await ask(host.stage, "stop", "c")
-            assert (await ask(host.stage, "reload")).out == ""
+            await ask(host.machine, "stop", "c")
+            assert (await ask(host.machine, "reload")).out == ""
 
     host.play(play)
 
@@ -152,20 +152,20 @@ def test_reload_after_a_take_over_knows_what_the_list_was(host: Host) -> None:
 def test_a_start_under_way_when_the_service_ends(host: Host, words: list[str],
                                                  options: list[str]) -> None:
     """It is finished first."""
-    host.stage.variables["vimage_b_exec_start"] = "sleep 30"
+    host.machine.variables["vimage_b_exec_start"] = "sleep 30"
 
     async def play() -> None:
-        before = host.stage.look()
+        before = host.machine.look()
         service = host.new_service()
         serving = asyncio.create_task(service.run())
         await asyncio.sleep(0.1)
-        start = asyncio.create_task(ask(host.stage, "start", "b"))
+        start = asyncio.create_task(ask(host.machine, "start", "b"))
         await asyncio.sleep(1)
-        await ask(host.stage, *words, options=options)
+        await ask(host.machine, *words, options=options)
         await serving
         assert (await start).out.strip() == "b ready"
         async with host.serving():
-            await ask(host.stage, "stop", "b")
-        assert difference(before, host.stage.look()) == []
+            await ask(host.machine, "stop", "b")
+        assert difference(before, host.machine.look()) == []
 
     host.play(play)

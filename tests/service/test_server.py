@@ -17,7 +17,7 @@ from vimage import events
 from vimage.events import Sink
 from vimage.service import server as servers
 from vimage.service import wire
-from vimage.service.server import Again, Request, Server
+from vimage.service.server import Request, Server, ServiceEnding
 
 Handler = Callable[[Request, Sink], Awaitable[int]]
 
@@ -56,7 +56,7 @@ def play(act: Awaitable[None]) -> None:
 def test_a_request_for_the_next_service(tmp_path):
     async def handle(request: Request, client: Sink) -> int:
         client.send(events.begin("start", 1))
-        raise Again
+        raise ServiceEnding
 
     async def act() -> None:
         async with serving(tmp_path, handle) as server:
@@ -154,16 +154,16 @@ def test_a_client_that_does_not_read_is_left_behind(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("verb", ["start", "stop", "restart", "reload"])
 def test_what_a_dead_client_has_asked_for_is_done(host: Host, verb: str) -> None:
-    host.stage.variables |= {"vimage_a_exec_start": "sleep 5", "vimage_a_exec_prestop": "sleep 5"}
+    host.machine.variables |= {"vimage_a_exec_start": "sleep 5", "vimage_a_exec_prestop": "sleep 5"}
 
     async def play() -> None:
         async with host.serving() as service:
             records = service.session.journal.records
             if verb != "start":
-                await ask(host.stage, "start")
+                await ask(host.machine, "start")
             before = {name: record.jid for name, record in records.items()}
             if verb == "reload":
-                host.stage.variables["vimage_a_bridges"] = "em1"
+                host.machine.variables["vimage_a_bridges"] = "em1"
             _, writer = await asyncio.open_unix_connection(service.server.path)
             writer.write(wire.request(verb, ["a"] if verb != "reload" else []))
             await writer.drain()
@@ -177,6 +177,6 @@ def test_what_a_dead_client_has_asked_for_is_done(host: Host, verb: str) -> None
             assert (records["a"].jid == before.get("a")) == (verb == "reload")
             if verb == "reload":
                 with pytest.raises(FileNotFoundError):
-                    host.stage.kernel.ng_node("ng1_a:")
+                    host.machine.kernel.ng_node("ng1_a:")
 
     host.play(play)

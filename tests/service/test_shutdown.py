@@ -29,11 +29,11 @@ def stopped(out: str) -> list[str]:
 def test_a_shutdown_stops_in_the_reverse_order(three: Host) -> None:
     async def play() -> None:
         async with three.serving():
-            await ask(three.stage, "start")
-            normal = stopped((await ask(three.stage, "stop")).out)
+            await ask(three.machine, "start")
+            normal = stopped((await ask(three.machine, "stop")).out)
         async with three.serving():
-            await ask(three.stage, "start")
-            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+            await ask(three.machine, "start")
+            down = stopped((await ask(three.machine, "stop", shutdown=True)).out)
         assert normal == down == ["c", "b", "a"]
 
     three.play(play)
@@ -42,9 +42,9 @@ def test_a_shutdown_stops_in_the_reverse_order(three: Host) -> None:
 def test_a_shutdown_after_a_take_over_stops_in_the_reverse_order(three: Host) -> None:
     async def play() -> None:
         async with three.serving():
-            await ask(three.stage, "start")
+            await ask(three.machine, "start")
         async with three.serving():
-            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+            down = stopped((await ask(three.machine, "stop", shutdown=True)).out)
         assert down == ["c", "b", "a"]
 
     three.play(play)
@@ -55,8 +55,8 @@ def test_a_shutdown_stops_dependents_first(three: Host) -> None:
 
     async def play() -> None:
         async with three.serving():
-            await ask(three.stage, "start")
-            down = stopped((await ask(three.stage, "stop", shutdown=True)).out)
+            await ask(three.machine, "start")
+            down = stopped((await ask(three.machine, "stop", shutdown=True)).out)
             assert down.index("a") < down.index("c")
 
     three.play(play)
@@ -66,16 +66,16 @@ def test_a_shutdown_of_some_is_refused(host: Host) -> None:
     """It took everything down and forgot it."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            before = host.stage.look()
-            reply = await ask(host.stage, "stop", "a", shutdown=True)
+            await ask(host.machine, "start")
+            before = host.machine.look()
+            reply = await ask(host.machine, "stop", "a", shutdown=True)
             assert reply.status == 2 and reply.err and not reply.out
-            assert difference(before, host.stage.look()) == []
-            assert {row["state"] for row in (await rows(host.stage)).values()} == {"ready"}
-            assert (await ask(host.stage, "stop", "a")).out == "a stopped\n"
+            assert difference(before, host.machine.look()) == []
+            assert {row["state"] for row in (await rows(host.machine)).values()} == {"ready"}
+            assert (await ask(host.machine, "stop", "a")).out == "a stopped\n"
             # No shutdown has begun: what is stopped is undone, and what is started starts.
             assert not host.has_node("ng0_a:")
-            assert (await ask(host.stage, "start", "a")).out == "a ready\n"
+            assert (await ask(host.machine, "start", "a")).out == "a ready\n"
 
     host.play(play)
 
@@ -85,10 +85,10 @@ def test_no_start_after_a_shutdown_has_begun(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            down = asyncio.create_task(ask(host.stage, "stop", shutdown=True))
+            await ask(host.machine, "start")
+            down = asyncio.create_task(ask(host.machine, "stop", shutdown=True))
             await asyncio.sleep(1)
-            reply = await ask(host.stage, "start", "b")
+            reply = await ask(host.machine, "start", "b")
             assert reply.status == 1 and "the service is stopping" in reply.err
             assert (await down).status == 0
 
@@ -101,11 +101,11 @@ def test_no_start_after_sigterm(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            start = asyncio.create_task(ask(host.stage, "start", "a"))
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
             await asyncio.sleep(1)
             os.kill(os.getpid(), signal.SIGTERM)
             while not start.done() and host.listening():
-                reply = await ask(host.stage, "start", "b")
+                reply = await ask(host.machine, "start", "b")
                 assert reply.status == 1 and "the service is stopping" in reply.err
                 await asyncio.sleep(1)
             await host.until_it_ends(60)
@@ -116,13 +116,13 @@ def test_no_start_after_sigterm(host: Host) -> None:
 def test_vimages_run_on_without_the_service(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            before = host.stage.look()
-            assert (await ask(host.stage, "stop", service_only=True)).status == 0
+            await ask(host.machine, "start")
+            before = host.machine.look()
+            assert (await ask(host.machine, "stop", service_only=True)).status == 0
             await host.until_it_ends()
-            assert difference(before, host.stage.look()) == []
+            assert difference(before, host.machine.look()) == []
         async with host.serving():
-            assert (await ask(host.stage, "start")).lines == ["a already ready",
+            assert (await ask(host.machine, "start")).lines == ["a already ready",
                                                               "b already ready"]
 
     host.play(play)
@@ -179,14 +179,14 @@ def test_the_command_without_a_service_obeys_as_the_service_does(host: Host) -> 
     """Flags that the service would refuse are refused over the socket, too."""
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
-            before = host.stage.look()
+            await ask(host.machine, "start")
+            before = host.machine.look()
             for words, options in ((["start"], {"shutdown": True}),
                                    (["restart"], {"shutdown": True}),
                                    (["reload", "a"], {}), (["reexec", "a"], {})):
-                reply = await ask(host.stage, *words, **options)
+                reply = await ask(host.machine, *words, **options)
                 assert reply.status == 2 and reply.err, (words, options, reply)
-            assert difference(before, host.stage.look()) == []
+            assert difference(before, host.machine.look()) == []
             assert host.listening()
 
     host.play(play)
@@ -198,27 +198,27 @@ def test_a_start_under_way_is_told_that_the_service_ends(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving() as service:
-            start = asyncio.create_task(raw(host.stage, encode("start", "a")))
+            start = asyncio.create_task(raw(host.machine, encode("start", "a")))
             await asyncio.sleep(5)
             service.ended.set()
             reply = await start
             assert "interrupted by stop" not in reply.err
             assert reply.status != 0
-        assert difference(host.stage.before, host.stage.look()) == []
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
 
 def test_a_shutdown_ends_in_time(host: Host) -> None:
     """Ten seconds of rcshutdown_timeout are left for what comes after vimage."""
-    host.stage.variables["rcshutdown_timeout"] = "90"
+    host.machine.variables["rcshutdown_timeout"] = "90"
     host.set(a_exec_prestart="true", a_exec_poststop="sleep 1000", a_stop_timeout="2000")
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             begun = asyncio.get_running_loop().time()
-            reply = await ask(host.stage, "stop", shutdown=True)
+            reply = await ask(host.machine, "stop", shutdown=True)
             assert 79 <= asyncio.get_running_loop().time() - begun <= 82
             assert reply.status == 1 and "80" in reply.err
 
@@ -233,10 +233,10 @@ def test_a_process_of_a_newer_record_that_ignores_term(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
         edit(host.state_file("vimages/a.json"), one_level_up)
         async with host.serving():
-            await ask(host.stage, "stop", shutdown=True)
-        assert [p for p in host.stage.hand.processes() if p[1]] == []
+            await ask(host.machine, "stop", shutdown=True)
+        assert [p for p in host.machine.control.processes() if p[1]] == []
 
     host.play(play)

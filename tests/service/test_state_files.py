@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,12 @@ def full_disk(host: Host) -> Iterator[None]:
     """No file below the state directory can be made or made longer."""
     directory, real = str(host.state_file("")), os.open
 
-    def full(path: object, flags: int, *args: object, **kwargs: object) -> int:
+    def full(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & os.O_CREAT and str(path).startswith(directory):
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, flags, *args, **kwargs)  # type: ignore[arg-type]
+        return real(path, flags, *args, **kwargs)
 
-    os.open = full  # type: ignore[assignment]
+    os.open = full
     try:
         yield
     finally:
@@ -35,9 +36,9 @@ def full_disk(host: Host) -> Iterator[None]:
 
 def replug(host: Host, name: str) -> None:
     """Pull a card out and put it in again."""
-    mac = host.stage.kernel.if_get(name).mac
-    host.stage.hand.detach(host.stage.kernel.if_get(name).driver)
-    host.stage.hand.attach(name, mac)
+    mac = host.machine.kernel.if_get(name).mac
+    host.machine.control.detach(host.machine.kernel.if_get(name).driver)
+    host.machine.control.attach(name, mac)
 
 
 # -- a full disk, and room again --------------------------------------------------------------
@@ -50,17 +51,17 @@ def test_what_could_not_be_remembered_is_written_when_there_is_room(host: Host) 
 
     async def play() -> None:
         async with host.serving():
-            assert (await ask(host.stage, "start")).status == 0
+            assert (await ask(host.machine, "start")).status == 0
             host.set(list="a b")
             with full_disk(host):
-                reply = await ask(host.stage, "reload")
+                reply = await ask(host.machine, "reload")
                 assert "c stopped" in reply.out
                 await asyncio.sleep(100)
             await asyncio.sleep(600)
         async with host.serving():
-            assert (await ask(host.stage, "start", "c")).status == 0  # by its name
-            assert (await ask(host.stage, "reload")).out == ""
-            assert (await rows(host.stage))["c"]["state"] == "ready"
+            assert (await ask(host.machine, "start", "c")).status == 0  # by its name
+            assert (await ask(host.machine, "reload")).out == ""
+            assert (await rows(host.machine))["c"]["state"] == "ready"
 
     host.play(play)
 
@@ -71,17 +72,17 @@ def test_it_is_written_without_being_asked(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            await ask(host.stage, "start")
+            await ask(host.machine, "start")
             with full_disk(host):
-                host.stage.hand.remove_jail(host.jid("a"))
+                host.machine.control.remove_jail(host.jid("a"))
                 await asyncio.sleep(30)
-                assert (await rows(host.stage))["a"]["state"] != "ready"
+                assert (await rows(host.machine))["a"]["state"] != "ready"
             await asyncio.sleep(600)
-            assert (await rows(host.stage))["a"]["state"] == "ready"
+            assert (await rows(host.machine))["a"]["state"] == "ready"
         async with host.serving():
-            assert {row["state"] for row in (await rows(host.stage)).values()} == {"ready"}
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert {row["state"] for row in (await rows(host.machine)).values()} == {"ready"}
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -90,18 +91,18 @@ def test_a_card_that_goes_while_the_disk_is_full(host: Host) -> None:
     """It is back on its bridge once there is room."""
     async def play() -> None:
         replug(host, "em1")  # a card is as it comes, not as the host booted
-        before = host.stage.look()
+        before = host.machine.look()
         async with host.serving():
-            await ask(host.stage, "start", "a")
-            card = host.stage.kernel.if_get("em1")
+            await ask(host.machine, "start", "a")
+            card = host.machine.kernel.if_get("em1")
             with full_disk(host):
-                host.stage.hand.detach(card.driver)
+                host.machine.control.detach(card.driver)
                 await asyncio.sleep(10)
-            host.stage.hand.attach("em1", card.mac)
+            host.machine.control.attach("em1", card.mac)
             await asyncio.sleep(100)
-            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(before, host.stage.look()) == []
+            assert host.machine.kernel.ng_node("em1:lower").name == "em1bridge"
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(before, host.machine.look()) == []
 
     host.play(play)
 
@@ -109,16 +110,16 @@ def test_a_card_that_goes_while_the_disk_is_full(host: Host) -> None:
 def test_a_card_that_goes_and_returns_while_the_disk_is_full(host: Host) -> None:
     async def play() -> None:
         replug(host, "em1")
-        before = host.stage.look()
+        before = host.machine.look()
         async with host.serving():
-            await ask(host.stage, "start", "a")
+            await ask(host.machine, "start", "a")
             with full_disk(host):
                 replug(host, "em1")
                 await asyncio.sleep(10)
             await asyncio.sleep(100)
-            assert host.stage.kernel.ng_node("em1:lower").name == "em1bridge"
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(before, host.stage.look()) == []
+            assert host.machine.kernel.ng_node("em1:lower").name == "em1bridge"
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(before, host.machine.look()) == []
 
     host.play(play)
 
@@ -130,22 +131,22 @@ def test_each_verb_on_a_full_disk(host: Host, verb: str, words: list[str]) -> No
     async def play() -> None:
         async with host.serving():
             if verb != "start":
-                assert (await ask(host.stage, "start")).status == 0
-            before = host.stage.look()
+                assert (await ask(host.machine, "start")).status == 0
+            before = host.machine.look()
             host.set(a_bridges="em1 em1 igb1")
             with full_disk(host):
-                reply = await ask(host.stage, verb, *words)
+                reply = await ask(host.machine, verb, *words)
                 if verb == "stop":
                     assert reply.status == 0
                 else:
                     assert reply.status in (1, 2) and "No space left" in reply.err
                 if verb in ("start", "reload"):
-                    assert difference(before, host.stage.look()) == []
-            reply = await ask(host.stage, "start")
+                    assert difference(before, host.machine.look()) == []
+            reply = await ask(host.machine, "start")
             assert reply.status == 0
-            assert (await ask(host.stage, "reload")).status == 0
-            assert (await ask(host.stage, "stop")).status == 0
-        assert difference(host.stage.before, host.stage.look()) == []
+            assert (await ask(host.machine, "reload")).status == 0
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -180,16 +181,16 @@ def test_one_unreadable_record_hides_no_other(host: Host, spoil, part: str) -> N
 
     async def play() -> None:
         async with host.serving():
-            assert (await ask(host.stage, "start")).status == 0
+            assert (await ask(host.machine, "start")).status == 0
         jids = {name: host.jid(name) for name in "bc"}
         spoil(host.state_file(part))
         async with host.serving():
-            shown = await rows(host.stage)
+            shown = await rows(host.machine)
             assert {name: shown[name]["state"] for name in "bc"} == {"b": "ready", "c": "ready"}
             assert {name: host.jid(name) for name in "bc"} == jids
-            reply = await ask(host.stage, "restart", "b", "c")
+            reply = await ask(host.machine, "restart", "b", "c")
             assert reply.status == 0, reply
-            assert (await ask(host.stage, "stop", "b", "c")).status == 0
+            assert (await ask(host.machine, "stop", "b", "c")).status == 0
             assert not host.has_node("em1bridge:")
 
     host.play(play)
@@ -198,13 +199,13 @@ def test_one_unreadable_record_hides_no_other(host: Host, spoil, part: str) -> N
 @pytest.mark.parametrize("spoil", [damage, cut, make_directory, make_link_to_nothing])
 def test_one_unreadable_record_and_the_command_alone(host: Host, spoil) -> None:
     """The command without a service is no worse."""
-    conf = host.stage.directory / "rc.conf"
+    conf = host.machine.directory / "rc.conf"
     conf.write_text('vimage_list="a b"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
                     'vimage_a_rootdir="/usr/jail/r"\nvimage_b_rootdir="/usr/jail/r"\n')
-    host.stage.kernel.close()
+    host.machine.kernel.close()
 
     def vimage(*words: str) -> int:
-        return main(["--simulated-host", str(host.stage.directory), "-f", str(conf), *words])
+        return main(["--simulated-host", str(host.machine.directory), "-f", str(conf), *words])
 
     assert vimage("start") == 0
     spoil(host.state_file("vimages/a.json"))
@@ -216,11 +217,11 @@ def test_one_unreadable_record_and_the_command_alone(host: Host, spoil) -> None:
 def test_a_reader_beside_a_service_that_stops(host: Host, capsys: pytest.CaptureFixture[str],
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that goes between the list of files and its reading hides no other."""
-    conf = host.stage.directory / "rc.conf"
+    conf = host.machine.directory / "rc.conf"
     conf.write_text('vimage_list="a b c"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n' + "".join(
         f'vimage_{name}_rootdir="/usr/jail/r"\n' for name in "abc"))
-    host.stage.kernel.close()
-    words = ["--simulated-host", str(host.stage.directory), "-f", str(conf)]
+    host.machine.kernel.close()
+    words = ["--simulated-host", str(host.machine.directory), "-f", str(conf)]
     assert main([*words, "start"]) == 0
     for function in ("listdir", "scandir"):
         monkeypatch.setattr(os, function, _slow(getattr(os, function), host))

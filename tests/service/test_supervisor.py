@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ sys.exit(child.wait())
 
 
 @dataclass
-class Stage:
+class SupervisedService:
     """A service, its supervisor, and this process as init."""
 
     directory: Path
@@ -77,7 +78,7 @@ class Stage:
     def service_pid(self) -> int:
         return int((self.directory / "log.pid").read_text())
 
-    def ask(self, *words: str, patience: float = 60, **options: bool):
+    def ask(self, *words: str, patience: float = 60, **options: Any):
         """A client; one that is impatient goes away before the answer."""
         import socket
 
@@ -121,7 +122,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[Stage]:
+def supervised(tmp_path: Path) -> Iterator[SupervisedService]:
     from vimage.kernel.simulated import SimulatedKernel
 
     kernel = SimulatedKernel.open(tmp_path)
@@ -132,27 +133,27 @@ def supervised(tmp_path: Path) -> Iterator[Stage]:
         'vimage_list="a b"\nvimage_boot=none\nvimage_devfs_enable=NO\n'
         'vimage_a_rootdir=/usr/jail/r\nvimage_b_rootdir=/usr/jail/r\n'
         'vimage_a_exec_stop="sleep 0.5"\n')
-    stage = Stage(tmp_path)
-    was = signal.signal(signal.SIGTERM, lambda *_: stage.got.append(signal.SIGTERM))
+    running = SupervisedService(tmp_path)
+    was = signal.signal(signal.SIGTERM, lambda *_: running.got.append(signal.SIGTERM))
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        stage.begin()
-        yield stage
+        running.begin()
+        yield running
     finally:
-        if stage.daemon is not None:
-            stage.daemon.kill()
-            stage.daemon.wait()
+        if running.daemon is not None:
+            running.daemon.kill()
+            running.daemon.wait()
         try:
-            os.kill(stage.service_pid(), signal.SIGKILL)
-            os.waitpid(stage.service_pid(), 0)
+            os.kill(running.service_pid(), signal.SIGKILL)
+            os.waitpid(running.service_pid(), 0)
         except (OSError, ValueError):
             pass
         libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         signal.signal(signal.SIGTERM, was)
 
 
-def test_a_stop_ends_the_supervisor_once(supervised: Stage) -> None:
+def test_a_stop_ends_the_supervisor_once(supervised: SupervisedService) -> None:
     assert supervised.daemon is not None
     assert supervised.ask("stop").status == 0
     assert supervised.daemon.wait(60) == 1
@@ -160,7 +161,7 @@ def test_a_stop_ends_the_supervisor_once(supervised: Stage) -> None:
     assert (supervised.terms, supervised.got) == (1, [])
 
 
-def test_the_service_only(supervised: Stage) -> None:
+def test_the_service_only(supervised: SupervisedService) -> None:
     assert supervised.daemon is not None
     assert supervised.ask("stop", service_only=True).status == 0
     assert supervised.daemon.wait(60) == 1
@@ -169,7 +170,8 @@ def test_the_service_only(supervised: Stage) -> None:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_stop_that_is_interrupted_and_given_again(supervised: Stage, number: int) -> None:
+def test_a_stop_that_is_interrupted_and_given_again(supervised: SupervisedService,
+                                                    number: int) -> None:
     """Ctrl-C and the same once more: the supervisor has gone when the second has ended."""
     assert supervised.daemon is not None
     for _ in range(number + 1):
@@ -183,7 +185,7 @@ def test_a_stop_that_is_interrupted_and_given_again(supervised: Stage, number: i
 @pytest.mark.parametrize("words, options", [
     (["stop"], {}), (["stop"], {"service_only": True}), (["stop"], {"shutdown": True})],
     ids=["stop", "service only", "shutdown"])
-def test_a_supervisor_that_was_killed(supervised: Stage, words: list[str],
+def test_a_supervisor_that_was_killed(supervised: SupervisedService, words: list[str],
                                       options: dict[str, bool]) -> None:
     """The service's parent is init by now; it is not told to end."""
     assert supervised.daemon is not None
@@ -194,7 +196,7 @@ def test_a_supervisor_that_was_killed(supervised: Stage, words: list[str],
     assert (supervised.terms, supervised.got) == (0, [])
 
 
-def test_a_stop_beside_a_stop_of_the_service_only(supervised: Stage) -> None:
+def test_a_stop_beside_a_stop_of_the_service_only(supervised: SupervisedService) -> None:
     assert supervised.daemon is not None
     assert supervised.ask("stop", patience=0.1) is None
     supervised.ask("stop", service_only=True)

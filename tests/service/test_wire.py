@@ -75,7 +75,7 @@ def test_a_client_of_version_1_is_answered_in_its_own_way(host: Host) -> None:
 
     async def play() -> None:
         async with host.serving():
-            reply = await raw(host.stage, wire.request_1(["start"]))
+            reply = await raw(host.machine, wire.request_1(["start"]))
             assert reply.status == 2
             assert reply.err == ("vimage: the service has been upgraded; run the installed "
                                  "version of vimage\n")
@@ -87,7 +87,7 @@ def test_a_client_of_version_1_is_answered_in_its_own_way(host: Host) -> None:
 def test_the_end_is_the_last_event(host: Host) -> None:
     async def play() -> None:
         async with host.serving():
-            reply = await ask(host.stage, "start")
+            reply = await ask(host.machine, "start")
             assert [event["event"] for event in reply.events] == [
                 "begin", "result", "result", "end"]
             assert reply.events[0] == {"event": "begin", "verb": "start", "count": 2}

@@ -14,7 +14,7 @@ def kernel(tmp_path):
 
 
 @pytest.fixture
-def hand(kernel):
+def control(kernel):
     return HostControl(kernel)
 
 

@@ -51,7 +51,7 @@ def play(kernel, argv, jid=None, **given):
     return run(main())
 
 
-def test_the_network_boots_as_rc_conf_says(kernel, hand, jail):
+def test_the_network_boots_as_rc_conf_says(kernel, control, jail):
     write(kernel, "/etc/rc.conf", """
 ifconfig_ng0_vj1="inet 192.168.1.100 netmask 255.255.255.0"
 ifconfig_ng1_vj1="inet 10.0.0.1 netmask 0xffffff00"
@@ -61,19 +61,19 @@ defaultrouter="192.168.1.1"
 """)
     status, output, _ = play(kernel, NETWORK, jail)
     assert (status, output) == (0, "")
-    assert hand.addresses_inside(jail) == {
+    assert control.addresses_inside(jail) == {
         "lo0": ("127.0.0.1/8",),
         "ng0_vj1": ("192.168.1.100/24",),
         "ng1_vj1": ("10.0.0.1/24", "2001:db8::1/64"),
     }
-    assert hand.default_route(jail) == "192.168.1.1"
-    assert hand.default_route(jail, 6) == ""
+    assert control.default_route(jail) == "192.168.1.1"
+    assert control.default_route(jail, 6) == ""
 
 
-def test_rc_conf_is_read_by_a_shell(kernel, hand, jail):
+def test_rc_conf_is_read_by_a_shell(kernel, control, jail):
     write(kernel, "/etc/rc.conf", 'net=10.9.0\nifconfig_ng0_vj1="inet ${net}.7/16"\n')
     play(kernel, ["/bin/sh", "/etc/rc.d/netif", "start"], jail)
-    assert hand.addresses_inside(jail)["ng0_vj1"] == ("10.9.0.7/16",)
+    assert control.addresses_inside(jail)["ng0_vj1"] == ("10.9.0.7/16",)
 
 
 def test_a_router_that_cannot_be_reached(kernel, jail):
@@ -82,26 +82,26 @@ def test_a_router_that_cannot_be_reached(kernel, jail):
     assert (status, output) == (0, "route: writing to routing socket: Network is unreachable\n")
 
 
-def test_full_boot_starts_the_enabled_services_and_shutdown_stops_them(kernel, hand, jail):
+def test_full_boot_starts_the_enabled_services_and_shutdown_stops_them(kernel, control, jail):
     write(kernel, "/etc/rc.conf", 'sshd_enable="YES"\ncron_enable="NO"\n')
     play(kernel, ["/bin/sh", "/etc/rc"], jail)
-    assert [command for _, _, command in hand.processes()] == ["/usr/sbin/sshd"]
+    assert [command for _, _, command in control.processes()] == ["/usr/sbin/sshd"]
     play(kernel, ["/bin/sh", "/etc/rc.shutdown", "jail"], jail)
-    assert hand.processes() == []
+    assert control.processes() == []
 
 
 @pytest.mark.parametrize("program", ["service", "/usr/sbin/service"])
-def test_services(kernel, hand, jail, program):
+def test_services(kernel, control, jail, program):
     def service(*args):
         return play(kernel, [program, *args], jail)[:2]
 
     assert service("sshd", "onestart") == (0, "Starting sshd.\n")
     assert service("sshd", "onestart") == (0, "")
-    assert [(jid, command) for _, jid, command in hand.processes()] == [(jail, "/usr/sbin/sshd")]
+    assert [(jid, command) for _, jid, command in control.processes()] == [(jail, "/usr/sbin/sshd")]
     assert service("sshd", "onestatus")[0] == 0
     assert service("sshd", "onestop") == (0, "Stopping sshd.\n")
     assert service("sshd", "onestatus")[0] == 1
-    assert hand.processes() == []
+    assert control.processes() == []
     assert service("no_such", "onestart")[0] == 1
 
 

@@ -1,4 +1,4 @@
-"""reload and reexec: what only a service can do, when none has answered."""
+"""reload and reexec, when no service has answered: only a service can carry them out."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from vimage.messages import VimageError
 
 
 def run(context: Context, line: Line) -> int:
-    """Say that there is no service.  Raises VimageError("no_service")."""
+    """Raises VimageError("no_service")."""
     raise VimageError("no_service")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-
 from vimage import check as checks
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
+from vimage.status import unknown_name
 
 
 def run(context: Context, line: Line) -> int:
@@ -25,7 +25,7 @@ def run(context: Context, line: Line) -> int:
 
 
 def problems_of(context: Context, names: list[str]) -> list[Problem]:
-    """Of the host, of the configuration, and of each vimage on this host."""
+    """The problems of the host, of the configuration, and of each vimage on this host."""
     loaded, kernel = context.loaded, context.kernel
     vimages = loaded.configuration.vimages
     records = context.journal().records if context.privileged else {}
@@ -40,6 +40,5 @@ def problems_of(context: Context, names: list[str]) -> list[Problem]:
             problems += checks.jail(kernel, vimages[name])
             problems += checks.vimage(kernel, vimages[name], loaded.configuration, shared)
         elif name not in loaded.names:
-            problems.append(Problem.of("unknown_name", vimage=name, name=name,
-                                       have=" ".join(loaded.names) or "none"))
+            problems.append(unknown_name(name, loaded.names))
     return problems

@@ -1,4 +1,4 @@
-"""What a verb needs of the machine: made when first asked for, never before."""
+"""What a verb needs: kernel, configuration, journal.  Each is made when it is first used."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Context:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
-        """Be the one who acts.  Raises VimageError: state_busy, state_unwritable."""
+        """A session, closed at the end.  Raises VimageError: state_busy, state_unwritable."""
         session = open_session(self.kernel, self.processes, self.log,
                                privileged=self.privileged)
         try:
@@ -121,7 +121,7 @@ class Context:
             self.processes.close()
 
     def run(self, act: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run to its end; in virtual time on a simulated host."""
+        """Run a coroutine to its end, on a simulated host in virtual time."""
         if self.simulate:
             from vimage.kernel.simulated.virtual_time import VirtualTimeLoop
 

@@ -9,7 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from vimage import graph
 from vimage.commands.context import Context
+from vimage.commands.graph import topology
 from vimage.commands.line import Line
 from vimage.kernel import Iff
 from vimage.kernel.simulated import SimulatedKernel
@@ -39,17 +41,17 @@ PACE = 0.6
 
 
 def run(context: Context, line: Line) -> int:
-    """Play it.  The exit status is the first that is not 0."""
+    """Play it.  Returns the first exit status that is not 0."""
     directory = Path(line.value("keep") or tempfile.mkdtemp(prefix="vimage-demo-"))
     try:
-        return Stage(directory, context).play()
+        return Demonstration(directory, context).play()
     finally:
         if not line.has("keep"):
             shutil.rmtree(directory, ignore_errors=True)
 
 
-class Stage:
-    """The simulated host of the demo and its screen."""
+class Demonstration:
+    """A simulated host, and the commands that are shown on it."""
 
     def __init__(self, directory: Path, context: Context) -> None:
         self.directory = directory
@@ -60,7 +62,7 @@ class Stage:
     def play(self) -> int:
         """From rc.conf to graph to teardown."""
         self._furnish()
-        graph = Path(tempfile.gettempdir()) / "vimage-demo.svg"
+        picture = Path(tempfile.gettempdir()) / "vimage-demo.svg"
         status = 0
         self._say("The host's rc.conf: two vimages that share a root directory.")
         self._show("cat /etc/rc.conf", RC_CONF)
@@ -78,8 +80,8 @@ class Stage:
         status = status or self._vimage("restart", "vj1")
         self._ifconfig("vj1")
         self._say("The network as a picture, for any browser.")
-        self._type(f"vimage graph --format svg > {graph}")
-        graph.write_text(self._graph(), encoding="utf-8")
+        self._type(f"vimage graph --format svg > {picture}")
+        picture.write_text(self._graph(), encoding="utf-8")
         print()
         self._say("Down, and nothing stays.")
         status = status or self._vimage("plan", "stop", "vj1")
@@ -129,9 +131,6 @@ class Stage:
         return status
 
     def _graph(self) -> str:
-        from vimage import graph
-        from vimage.commands.graph import topology
-
         context = Context(file=str(self.rc_conf), simulate=True, directory=str(self.directory))
         return graph.render(topology(context, [], {"vj1", "vj2"}), "svg")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.journal import READY
-from vimage.kernel import ENVIRONMENT, JailId
+from vimage.kernel import ENVIRONMENT, JailCommand, JailId
 from vimage.messages import VimageError
 
 #: What console runs: a login of root, as jexec -l would give.
@@ -25,8 +25,6 @@ def run(context: Context, line: Line) -> int:
 def _enter(context: Context, name: str, argv: Sequence[str], *, terminal: bool) -> int:
     jail = running_jail(context, name)
     if context.simulate:
-        from vimage.kernel import JailCommand
-
         async def inside() -> int:
             process = await context.processes.start(JailCommand(jail, argv, 1, ENVIRONMENT))
             return await process.wait()

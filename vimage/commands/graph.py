@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from vimage import graph
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.messages import VimageError
+from vimage.status import unknown_name
 
 
 def run(context: Context, line: Line) -> int:
     """Print the picture."""
-    from vimage import graph
-
     records = context.journal().records if context.privileged else {}
     print(graph.render(topology(context, line.names, set(records)), line.value("format") or "dot"))
     return 0
 
 
-def topology(context: Context, names: list[str], running: set[str]) -> Any:
-    """What is to be drawn."""
-    from vimage import graph
-
+def topology(context: Context, names: list[str], running: set[str]) -> graph.Topology:
+    """What to draw: the vimages named, or all.  Raises VimageError("unknown_name")."""
     configuration = context.loaded.configuration
     for name in names:
         if name not in configuration.vimages:
-            raise VimageError("unknown_name", name=name,
-                              have=" ".join(configuration.vimages) or "none")
+            raise VimageError(unknown_name(name, configuration.vimages))
     return graph.topology(configuration, only=names or None, running=running)

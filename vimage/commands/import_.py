@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from vimage import importing
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
@@ -15,8 +16,6 @@ SYSRC = "/usr/sbin/sysrc"
 
 def run(context: Context, line: Line) -> int:
     """Print the lines, or set them.  0 when everything was carried over as it was."""
-    from vimage import importing
-
     imported = importing.read(line.arguments)
     if context.json:
         show_json({"settings": imported.settings, "left": [str(p) for p in imported.problems]})

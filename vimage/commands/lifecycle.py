@@ -12,16 +12,16 @@ from vimage.session import Answer, Operation
 
 
 def run(context: Context, line: Line) -> int:
-    """Do it here, reporting on the way."""
+    """Start, stop or restart in this process.  Returns the exit status."""
     if line.has("service_only"):
         context.printer.send(events.end(0))  # there is no service to end
         return 0
     assert line.verb is not None
-    return here(context, line.verb.name, line.names, going_down=line.has("shutdown"))
+    return act_here(context, line.verb.name, line.names, going_down=line.has("shutdown"))
 
 
-def here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:
-    """Act in this process, reporting on the way."""
+def act_here(context: Context, verb: str, names: list[str], *, going_down: bool = False) -> int:
+    """Act in this process and print each result.  Returns the exit status."""
     try:
         loaded = context.loaded
     except VimageError:

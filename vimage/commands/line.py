@@ -122,8 +122,9 @@ def _option(line: Line, word: str, left: "list[str]") -> bool:
 
 
 def _known(verb: "Verb | None", flag: str) -> "Option | None":
-    """The option of that flag; before the verb only the common ones are known."""
-    for option in (*COMMON, *(verb.options if verb is not None else ())):
+    """The option of that flag: after a verb its own before the common ones, before it only
+    these."""
+    for option in (*(verb.options if verb is not None else ()), *COMMON):
         if option.flag == flag:
             return option
     return None

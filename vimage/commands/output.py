@@ -16,7 +16,7 @@ _RC_TITLE = {"start": "Starting vimages:", "stop": "Stopping vimages:",
              "restart": "Restarting vimages:"}
 
 #: Outcomes that rc(8) does not name.
-_QUIET = frozenset({"already ready", "not running", "failed", "left out", "skipped"})
+_QUIET = frozenset({"already ready", "not running", "failed", "skipped"})
 
 _HEADINGS = ("NAME", "STATE", "JID", "ROOT", "INTERFACES")
 
@@ -54,7 +54,7 @@ class Printer:
         self.error: OSError | None = None
 
     def send(self, event: "Mapping[str, Any]") -> None:
-        """Show one event.  One of a kind that is not known is passed over."""
+        """Show one event.  An event of an unknown kind is ignored."""
         show = {"begin": self._begin, "result": self._result, "problem": self._problem,
                 "status": self._status, "applied": self._applied, "say": self._say,
                 "end": self._end}.get(event["event"])

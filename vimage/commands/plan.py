@@ -9,9 +9,8 @@ from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
 from vimage.messages import Problem
-from vimage.session import unknown_name
 from vimage.order import with_dependencies
-from vimage.steps.mounts import FstabStep, read_fstab
+from vimage.status import problems_of, unknown_name
 from vimage.steps.step import Step
 
 
@@ -40,7 +39,7 @@ def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
     vimages = loaded.configuration.vimages
     wanted = names or loaded.configuration.list
     problems = [p for name in wanted if name not in vimages
-                for p in loaded.problems_of(name) or [unknown_name(name, loaded.names)]]
+                for p in problems_of(loaded, name)]
     good = with_dependencies([n for n in wanted if n in vimages], vimages)
     return [(name, [step.describe() for step in _expanded(
         context, plans.start(vimages[name], loaded.configuration)) if step.describe()])
@@ -50,10 +49,7 @@ def _start(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:
 def _expanded(context: Context, steps: Iterable[Step]) -> Iterable[Step]:
     """With the lines of fstab in place of the step that reads it."""
     for step in steps:
-        if isinstance(step, FstabStep):
-            yield from read_fstab(context.kernel, step.file, step.root, step.timeout)
-        else:
-            yield step
+        yield from step.expanded(context.kernel)
 
 
 def _stop(context: Context, names: list[str]) -> tuple[Plan, list[Problem]]:

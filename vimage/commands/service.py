@@ -11,6 +11,9 @@ from vimage import check
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.messages import VimageError
+from vimage.service.daemon import Daemon, execute_installed_version, open_daemon
+from vimage.service.logs import to_syslog
+from vimage.service.reading import Reader
 from vimage.threads import give_way_to_threads
 
 
@@ -20,8 +23,6 @@ def run(context: Context, line: Line) -> int:
     Under daemon(8) nobody reads stderr: why the service could not start, or ended, goes to the
     log.
     """
-    from vimage.service.logs import to_syslog
-
     context.log.setLevel(logging.INFO)
     if not context.simulate:
         to_syslog(context.log)
@@ -40,9 +41,6 @@ def run(context: Context, line: Line) -> int:
 
 def serve(context: Context, *, supervised: bool) -> int:
     """Serve until told to end."""
-    from vimage.service.daemon import Daemon, execute_again, open_daemon
-    from vimage.service.reading import Reader
-
     kernel = context.kernel
     for problem in check.host(kernel, privileged=context.privileged):
         raise VimageError(problem)
@@ -59,11 +57,11 @@ def serve(context: Context, *, supervised: bool) -> int:
                                                   supervisor=supervisor))
         return await daemon.run()
 
-    again = asyncio.run(live())
+    reexec = asyncio.run(live())
     processes.close()
-    if again:
+    if reexec:
         # One whose daemon(8) has died has none after the take-over either.
         gone = os.getppid() != supervisor
-        execute_again([word for word in sys.orig_argv[1:]
+        execute_installed_version([word for word in sys.orig_argv[1:]
                        if not (gone and word == "--supervised")])
     return 0

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-
 from vimage.commands.context import Context
 from vimage.commands.line import Line
 from vimage.commands.output import complain, show_json
+from vimage.configuration import render, yamlfiles
+from vimage.messages import VimageError
+from vimage.status import problems_of
 
 
 def run(context: Context, line: Line) -> int:
-    """Print it."""
-    from vimage.configuration import render, yamlfiles
-    from vimage.messages import Problem, VimageError
-
+    """Print it.  Raises VimageError("no_yaml")."""
     name = line.arguments[0]
     configuration = context.loaded.configuration
-    vimages = configuration.vimages
-    vimage = vimages.get(name)
+    vimage = configuration.vimages.get(name)
     if vimage is None:
-        for problem in context.loaded.problems_of(name) or [Problem.of(
-                "unknown_name", name=name, have=" ".join(vimages) or "none")]:
+        for problem in problems_of(context.loaded, name):
             complain(problem)
         return 2
     form = "json" if context.json else line.value("format") or "rc"
     if form == "rc":
-        print("\n".join(render.lines(render.settings(vimage))))
+        print("\n".join(render.rc_lines(vimage)))
     elif form == "json":
         show_json(vimage.to_dict())
     else:

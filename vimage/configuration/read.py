@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from vimage.configuration import names
@@ -155,27 +156,35 @@ def _sort(draft: Draft, variable: str, rest: str) -> bool:
     return False
 
 
-def _parse(draft: Draft, vimage: VimageDraft, variable: str, row: table.Variable) -> Any:
-    """The value of a variable, or None after an error has been noted."""
+def _parse(draft: Draft, vimage: VimageDraft, variable: str, row: table.Variable,
+           known: Mapping[str, Any]) -> Any:
+    """The value of a variable, or None after an error has been noted.
+
+    ``known`` are the values of the parts above the row.
+    """
     if variable not in draft.shared:
         try:
             draft.shared[variable] = row.type.parse(draft.settings[variable]), ""
         except ValueError as error:
             draft.shared[variable] = None, str(error)
     value, reason = draft.shared[variable]
-    if reason:
-        vimage.broken.add(row.part)
-        draft.bad_value(vimage, variable, reason, row)
-    return value
+    if not reason and row.conflict is not None:
+        reason = row.conflict(value, known)
+    if not reason:
+        return value
+    vimage.broken.add(row.part)
+    draft.bad_value(vimage, variable, reason, row)
+    return None
 
 
 def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
     for part, row in table.VIMAGE.items():
-        if row.scope is table.Scope.HOOK:
-            vimage.values[part] = _commands(draft, vimage, row)
+        if row.scope is table.Scope.SERIES:
+            vimage.values[part] = _series(draft, vimage, row)
             continue
         variable = draft.source(vimage, part)
-        value = _parse(draft, vimage, variable, row) if variable else table.UNSET
+        value = (_parse(draft, vimage, variable, row, vimage.values) if variable
+                 else table.UNSET)
         if value is table.UNSET or part in vimage.broken:
             value = row.default_value(vimage.values)
         if value is not table.UNSET:
@@ -190,20 +199,20 @@ def _read_vimage(draft: Draft, vimage: VimageDraft) -> None:
     _check_cpus(draft, vimage)
 
 
-def _commands(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[str, ...]:
-    """The commands of a hook: the one without a number, then 0, 1, 2 ...; 0 may be
-    missing, as with extract_var of rc.d/jail."""
+def _series(draft: Draft, vimage: VimageDraft, row: table.Variable) -> tuple[str, ...]:
+    """The values of a row, such as the commands of a hook: the one without a number, then 0, 1,
+    2 ...; 0 may be missing, as with extract_var of rc.d/jail."""
     found = {**draft.defaults.get(row.part, {}), **vimage.numbered.get(row.part, {})}
-    commands = []
+    values = []
     expected = 0
     for number in sorted(found):
         if number > max(expected, 1):
             missing = f"{vimage.prefix}{row.part}{max(expected, 1)}"
-            draft.error(vimage, "hook_gap", variable=found[number], missing=missing)
+            draft.error(vimage, "number_gap", variable=found[number], missing=missing)
             break
-        commands.append(_parse(draft, vimage, found[number], row))
+        values.append(_parse(draft, vimage, found[number], row, vimage.values))
         expected = number + 1
-    return tuple(command for command in commands if command)
+    return tuple(value for value in values if value)
 
 
 def _read_links(draft: Draft, vimage: VimageDraft) -> None:
@@ -221,7 +230,8 @@ def _read_links(draft: Draft, vimage: VimageDraft) -> None:
 
 
 def _link(draft: Draft, vimage: VimageDraft, n: int, parent: Parent) -> Link:
-    values: dict[str, Any] = {"mac": None}
+    values: dict[str, Any] = {"mac": None}  # by field
+    known: dict[str, Any] = {}  # by part
     for part, row in table.LINK.items():
         own = vimage.numbered.get(part, {}).get(n)
         variable = own or draft.defaults.get(part, {}).get(n)
@@ -230,9 +240,9 @@ def _link(draft: Draft, vimage: VimageDraft, n: int, parent: Parent) -> Link:
                 draft.error(vimage, "mac_prefix", variable=own, parent=parent.name,
                             value=shown(draft.settings[own]), prefix=parent.prefix)
             variable = None
-        value = _parse(draft, vimage, variable, row) if variable else None
+        value = _parse(draft, vimage, variable, row, known) if variable else None
         if value is not None:
-            values[row.field] = value
+            values[row.field] = known[part] = value
     mac_from = _PREFIXES.get(
         parent.prefix, MacFrom.GIVEN if values["mac"] else MacFrom.DERIVED)
     return Link(index=n, parent=parent.name, host_only=parent.name in draft.bridges,

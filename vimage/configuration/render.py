@@ -76,7 +76,7 @@ def for_yaml(vimage: Vimage, bridges: Iterable[HostBridge] = ()) -> dict[str, An
     parts: dict[str, Any] = {}
     for part, text in _parts(vimage).items():
         row_part = part_of(part)
-        if row_part is not None and row_part[0] in table.HOOKS:
+        if row_part is not None and row_part[0] in table.SERIES:
             parts.setdefault(row_part[0], []).append(text)
         else:
             parts[part] = text
@@ -96,7 +96,7 @@ def _parts(vimage: Vimage) -> dict[str, str]:
     for row in table.TABLE:
         if row.scope is table.Scope.LINK:
             result |= {f"{row.part}{link.index}": _of_link(row, link) for link in vimage.links}
-        elif row.scope is table.Scope.HOOK:
+        elif row.scope is table.Scope.SERIES:
             result |= {f"{row.part}{number}": row.shown(command)
                        for number, command in enumerate(values[row.part] or ())}
         elif row.scope is table.Scope.VIMAGE:

@@ -9,11 +9,13 @@ step that looks at it.
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vimage.configuration import fstab
 from vimage.configuration.values import (
     ADDRESSES,
     ARGV,
@@ -41,7 +43,12 @@ from vimage.configuration.values import (
     member,
     parameters,
 )
-from vimage.model import HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vimage
+from vimage.model import (
+    EIFACE_MTU, HOST_HOOKS, Boot, Configuration, HostBridge, Link, Vimage,
+)
+
+if TYPE_CHECKING:
+    from vimage.kernel import Kernel
 
 
 class Scope(Enum):
@@ -50,14 +57,14 @@ class Scope(Enum):
     GLOBAL = "vimage_{part}"
     VIMAGE = "vimage_NAME_{part}"
     LINK = "vimage_NAME_{part}N"
-    HOOK = "vimage_NAME_{part}[0..]"
+    SERIES = "vimage_NAME_{part}[0..]"
     BRIDGE = "vimage_bridge_BR_{part}"
     HOST = "{part}"  # of rc.conf(5), for the whole host
 
 
 _MODELS = {
     Scope.GLOBAL: Configuration, Scope.HOST: Configuration, Scope.BRIDGE: HostBridge,
-    Scope.VIMAGE: Vimage, Scope.HOOK: Vimage, Scope.LINK: Link,
+    Scope.VIMAGE: Vimage, Scope.SERIES: Vimage, Scope.LINK: Link,
 }
 
 
@@ -119,6 +126,12 @@ class Variable:
     field: str  # of the model, that holds the value
     apply: Apply = Apply.RESTART
     key: str = ""  # within a field that is a table
+    #: Why the variable cannot have this value, given the values of the parts above the row (of
+    #: the same vimage, or of the same link); "" if it can.
+    conflict: Callable[[Any, Mapping[str, Any]], str] | None = None
+    #: What is doubtful about the value on this host, given its `Vimage` or `Link`: a warning of
+    #: check; "" if nothing is.
+    doubt: Callable[[Kernel, Any], str] | None = None
 
     @property
     def form(self) -> str:
@@ -200,9 +213,70 @@ _FSTAB = Default(lambda known: _FSTAB_OF_OWN_ROOT.of(known) if _root_is_own(know
 _DEVFS = Default(lambda known: _root_is_own(known) and known["boot"] is not Boot.NONE,
                  "YES, but NO for the root / and for boot=none")
 
+# -- values beside others ----------------------------------------------------------------------
+
+def _mount_line(text: str) -> str:
+    """A line of fstab(5); as in jail.conf(5) it may be without options.  A blank one mounts
+    nothing, and keeps a default away."""
+    words = text.split()
+    if len(words) == 3:
+        words.append("rw")
+    if not words:
+        return ""
+    if len(words) < 3:
+        raise ValueError("it needs device, directory, type")
+    line = fstab.parse(" ".join(words))
+    if line.skipped:
+        raise ValueError("it would never be mounted")
+    PATH.parse(line.directory)
+    return " ".join(words)
+
+
+_MOUNT_LINE = ValueType("device, directory below the root, type and options, as in fstab(5)",
+                        _mount_line)
+
+
+def _outside_root(line: str, known: Mapping[str, Any]) -> str:
+    root = known.get("rootdir")
+    if root is None or not line:
+        return ""
+    if root == "/":
+        return "the root is /, so it would be mounted on the host"
+    try:
+        fstab.below(root, fstab.parse(line).directory)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+#: The least MTU of a link that carries IPv6 (RFC 8200).
+IPV6_MTU = 1280
+
+
+def _too_small_for_ipv6(mtu: int, known: Mapping[str, Any]) -> str:
+    if mtu >= IPV6_MTU or not any(":" in address for address in known.get("addr", ())):
+        return ""
+    return f"IPv6 needs {IPV6_MTU} or more, and this link has an IPv6 address"
+
+
+def _above_parent(kernel: Kernel, link: Link) -> str:
+    """A host-only bridge that is not there is made with the MTU of an eiface."""
+    if link.mtu is None:
+        return ""
+    try:
+        parent = kernel.if_mtu(link.parent)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        if not link.host_only:
+            return ""
+        parent = EIFACE_MTU
+    return f"greater than the MTU of {link.parent}, {parent}" if link.mtu > parent else ""
+
+
 # -- the table -------------------------------------------------------------------------------
 
-_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.HOOK, Scope.BRIDGE, Scope.GLOBAL
+_V, _L, _H, _B, _G = Scope.VIMAGE, Scope.LINK, Scope.SERIES, Scope.BRIDGE, Scope.GLOBAL
 _LIVE, _NOTED, _RESTART = Apply.LIVE, Apply.NOTED, Apply.RESTART
 
 _HOOK_MEANING = {
@@ -277,6 +351,10 @@ TABLE: tuple[Variable, ...] = (
     Variable("mac", _L, MAC, elsewhere("derived"), "MAC address of ngN_NAME", "mac", _LIVE),
     Variable("addr", _L, ADDRESSES, OF_FIELD,
              "addresses that the host sets on ngN_NAME inside the vimage", "addresses", _LIVE),
+    Variable("mtu", _L, integer(72, 9018), elsewhere("the MTU of that interface"),
+             "MTU of ngN_NAME, at least 1280 if addrN has an IPv6 address. If it is greater than "
+             "the MTU of the interface that ngN_NAME is bridged to, check prints a warning",
+             "mtu", _LIVE, conflict=_too_small_for_ipv6, doubt=_above_parent),
     Variable("defaultrouter", _V, ROUTER4, OF_FIELD,
              "IPv4 default route that the host sets inside", "defaultrouter", _RESTART),
     Variable("defaultrouter6", _V, ROUTER6, OF_FIELD,
@@ -325,6 +403,9 @@ TABLE: tuple[Variable, ...] = (
              "file of mounts in the form of fstab(5), mounted if it can be read; not used for the "
              "root /",
              "fstab", _RESTART),
+    Variable("mount", _H, _MOUNT_LINE, OF_FIELD,
+             "file systems to mount before those of fstab, each as a line of fstab(5); a space "
+             "in a path is written as \\040", "mount", _RESTART, conflict=_outside_root),
     Variable("devfs_enable", _V, YES_NO, _DEVFS, "mount devfs(5) on /dev of the jail",
              "devfs_enable", _RESTART),
     Variable("devfs_ruleset", _V, integer(1, 65535), OF_FIELD,
@@ -353,12 +434,12 @@ OF_THE_HOST: tuple[Variable, ...] = (
 
 GLOBALS = {row.part: row for row in TABLE if row.scope is Scope.GLOBAL}
 BRIDGE = {row.part: row for row in TABLE if row.scope is Scope.BRIDGE}
-VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.HOOK)}
+VIMAGE = {row.part: row for row in TABLE if row.scope in (Scope.VIMAGE, Scope.SERIES)}
 LINK = {row.part: row for row in TABLE if row.scope is Scope.LINK}
-HOOKS = {row.part: row for row in TABLE if row.scope is Scope.HOOK}
+SERIES = {row.part: row for row in TABLE if row.scope is Scope.SERIES}
 
 #: Parts that take a number at the end.
-NUMBERED = {**LINK, **HOOKS}
+NUMBERED = {**LINK, **SERIES}
 
 #: ``vimage_X`` that run_rc_command of rc.subr(8) acts on, FreeBSD 13 to 15.
 RESERVED = frozenset((

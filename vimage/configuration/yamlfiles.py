@@ -194,7 +194,7 @@ class _File:
         for part, (value, key) in self._mapping(node, allowed).items():
             if not _PART.fullmatch(part):
                 raise self._wrong(key, f"{part} is not a variable", allowed)
-            if value.id == "sequence" and part in table.HOOKS:
+            if value.id == "sequence" and part in table.SERIES:
                 for number, command in enumerate(self._items(value)):
                     yield f"{prefix}{part}{number}", command
             else:

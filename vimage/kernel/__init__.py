@@ -217,6 +217,9 @@ class Vnet(Protocol):
     def rename(self, name: str, new: str) -> None:
         """SIOCSIFNAME inside.  Errors: ENXIO no such interface; EEXIST the name is taken."""
 
+    def set_mtu(self, name: str, mtu: int) -> None:
+        """SIOCSIFMTU inside.  Errors: ENXIO no such interface; EINVAL out of range."""
+
     def close(self) -> None:
         """Close the sockets.  Never raises."""
 

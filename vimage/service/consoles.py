@@ -1,4 +1,4 @@
-"""Console logs have a bounded size, whatever a jail writes."""
+"""Keeps console logs from growing without bound, whatever a jail writes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import os
 import stat
 from collections.abc import Mapping
 
+from vimage import consolelog
 from vimage.journal import Record
 from vimage.kernel import Kernel
-from vimage.steps.context import open_console
 
 #: Bytes at which a console log is cut back to nothing.  newsyslog(8) keeps old ones.
 LIMIT = 8 * 1024 * 1024
 
-#: So many logs are looked at in one go while a disk fills, so many while none does: the
-#: cost of a look does not grow with their number.
+#: The number of logs looked at in one look, while a disk fills and otherwise: so the cost of a
+#: look does not grow with the number of logs.
 AT_ONCE, AT_LEISURE = 100, 2
 
-#: Of the looks only every so many-th is taken, but each while a disk fills.
+#: Only every fourth call of ``look`` looks, unless a disk fills.
 EVERY = 4
 
-#: The free space of so many directories with logs is looked at.
+#: The number of directories whose free space is looked at.
 MOST_DIRECTORIES = 8
 
 
 class Consoles:
-    """Looks at the console logs in turn: a few at a time, and all of them when a directory
-    they are in has lost as much space as one of them may take."""
+    """Looks at a few console logs at a time, and at all of them when a directory with logs has
+    lost LIMIT bytes of free space."""
 
     def __init__(self, kernel: Kernel, records: Mapping[str, Record]) -> None:
         self._kernel = kernel
@@ -79,7 +79,7 @@ class Consoles:
             return False
 
     def _cut(self, record: Record) -> bool:
-        descriptor = open_console(self._kernel, record.configuration)
+        descriptor = consolelog.open_for_appending(self._kernel, record.configuration)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return False

@@ -1,7 +1,7 @@
-"""The long-running service: keeps the vimages as they were asked to be.
+"""The long-running service: its life, and the requests that it carries out.
 
-One loop.  It may be killed at any instant: the vimages run on, and the next service takes
-them over from the journal.
+It may be killed at any instant: the vimages keep running, and the next service takes them over
+from the journal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from vimage import events, status
@@ -32,7 +32,7 @@ from vimage.service.health import HealthChecks
 from vimage.service.logs import LogFile
 from vimage.service.reading import Reader
 from vimage.service.restarts import Restarts
-from vimage.service.server import PATIENCE, Again, Request, Server
+from vimage.service.server import PATIENCE, Request, Server, ServiceEnding
 from vimage.service.watch import Watch, runs
 from vimage.session import (
     DONE,
@@ -41,13 +41,13 @@ from vimage.session import (
     Operation,
     Session,
     open_session,
-    unknown_name,
 )
 
-#: What the journal remembers a start by that an ending service leaves to the next one.
+#: The key in the journal of a start that an ending service leaves to the next one.
 _LEFT = "request.{}"
 
-#: Seconds that a service which ends may keep the journal from the next one.
+#: Seconds that a new service waits for the journal while the one before it ends, and seconds
+#: between two tries.
 LOCKED_WITHIN = 15.0
 LOCKED_PAUSE = 0.05
 
@@ -74,11 +74,12 @@ class Daemon:
         self.changed = ChangedVimages()
         self._background: set[asyncio.Task[Any]] = set()
         self._starts = 0  # starts and restarts that were accepted and have not ended
-        self._ending = False  # what is under way is finished, nothing new is begun
-        self._stopping = False  # nothing is started any more
+        self._ending = False  # the service ends: requests are left to the next one
+        self._terminating = False  # by SIGTERM
+        self._stopping = False  # starts and restarts are refused
         self._numbers = itertools.count(1)
         self.ended = asyncio.Event()
-        self.again: bool = False  # execute the installed version in place of this one
+        self.reexec: bool = False  # execute the installed version in place of this one
 
     # -- its own life --------------------------------------------------------------------------
 
@@ -99,7 +100,8 @@ class Daemon:
             self._ending = True
             await self.restarts.close()
             await self.session.jobs.cancel()
-            await self.server.close(None if self.again else PATIENCE)
+            await self.server.close(None if self.reexec else PATIENCE)
+            await self.session.jobs.cancel()  # of requests that were being accepted
             for task in self._background:
                 task.cancel()
             await asyncio.gather(*self._background, return_exceptions=True)
@@ -107,20 +109,21 @@ class Daemon:
             self.watch.close()
             self.session.close()
             self.logfile.close()
-        return self.again
+        return self.reexec
 
     def _take_over(self) -> None:
-        """Go on with what an earlier service has left.
+        """Take over the vimages of an earlier service.
 
-        What it left half done is in the queues before the first request is.
+        What it left half done is put into the queues before the first request is accepted.
         """
         self.session.accept_settle()
         for record in list(self.session.records.values()):
             if record.state == READY:
                 self.ready(record)
-        self._in_background(self._go_on())
+        self._in_background(self._resume())
 
-    async def _go_on(self) -> None:
+    async def _resume(self) -> None:
+        """Check what was taken over, and go on with restarts and starts that were left."""
         remembered = self.session.journal.remembered
         if self.session.records or remembered:
             try:
@@ -145,10 +148,11 @@ class Daemon:
                 self.session.journal.forget(key)
             request = Request(left.get("verb", ""), tuple(left.get("names", ())),
                               left.get("file") or None)
-            self._in_background(self._left_request(request))
+            self._in_background(self._handle_for_nobody(request))
 
-    async def _left_request(self, request: Request) -> None:
-        with contextlib.suppress(Again):
+    async def _handle_for_nobody(self, request: Request) -> None:
+        """Carry out a request that has no client; its events go to the log."""
+        with contextlib.suppress(ServiceEnding):
             await self.handle(request, LogSink(self.log))
 
     def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -162,30 +166,28 @@ class Daemon:
             self.log.error("internal error", exc_info=task.exception())
 
     def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Whatever goes wrong in a callback or a task that nobody waits for."""
+        """Log an exception in a callback, or in a task that nobody waits for."""
         self.log.error("internal error: %s", context.get("message"),
                        exc_info=context.get("exception"))
 
     def _terminate(self) -> None:
-        """SIGTERM: end, the vimages run on.  daemon(8) sends it too when the service ends it."""
+        """SIGTERM: end; the vimages keep running.  Also sent by daemon(8) after ``_finish``."""
         if not self._ending:
             self._stopping = True
+        if not self._terminating:
+            self._terminating = True
             self._in_background(self._terminated())
 
     async def _terminated(self) -> None:
-        """Starts are refused by now; what is under way may take a while yet."""
+        """End when the jobs under way have ended, after PATIENCE seconds at most."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await self.session.jobs.idle()
         self.ended.set()
 
     def _hang_up(self) -> None:
-        """SIGHUP: reload, with nobody there to be told but the log."""
-        async def hung_up() -> None:
-            with contextlib.suppress(Again):
-                await self.handle(Request("reload", ()), LogSink(self.log))
-
-        self._in_background(hung_up())
+        """SIGHUP: reload."""
+        self._in_background(self._handle_for_nobody(Request("reload")))
 
     def _finish(self) -> None:
         """End the service, and have daemon(8) start no other."""
@@ -201,7 +203,10 @@ class Daemon:
             self.log.warning("%s: its console log was too long and was cut", name)
 
     def _allowed(self, connection: socket.socket) -> bool:
-        """Root, from a process in our own jail: root of a jail that shares / may knock too."""
+        """Whether the client is root and in the same jail as the service.
+
+        Root of a jail that shares / can reach the socket, too.
+        """
         try:
             uid, jail = self.kernel.peer(connection.fileno())
             return uid == os.geteuid() and jail == self.kernel.jail_of(os.getpid())
@@ -211,76 +216,97 @@ class Daemon:
     # -- vimages that are ready (the observer of the engine) --------------------------------------
 
     def ready(self, record: Record) -> None:
-        """Look after it from now on."""
+        """Watch a vimage that is ready, and check its health."""
         self.restarts.notes.pop(record.name, None)
         self.watch.watch(record)
-        self.health.follow(record)
+        self.health.begin(record)
 
     def leaving(self, record: Record) -> None:
-        """Look after it no longer."""
+        """Stop watching a vimage and checking its health."""
         self.watch.unwatch(record)
-        self.health.forget(record.name)
+        self.health.end(record.name)
 
     def failed(self, vimage: Vimage, file: str, result: Result) -> None:
-        """Its start failed."""
+        """Start a vimage whose start failed again, if its configuration says so."""
         self.restarts.failed(vimage, file, result)
 
     # -- requests --------------------------------------------------------------------------------
 
     async def handle(self, request: Request, sink: Sink) -> int:
-        """Carry out one request; returns the exit status.  Raises Again."""
+        """Carry out one request; returns the exit status.  Raises ServiceEnding."""
         verbs: dict[str, Callable[[Request, Sink], Awaitable[int]]] = {
             "start": self._start, "stop": self._stop, "restart": self._restart,
             "reload": self._reload, "reexec": self._reexec}
         if request.verb == "status":
-            return await self._status(request, sink)
+            try:
+                return await self._status(request, sink)
+            except OSError as error:
+                sink.send(_look_failed(error))
+                return NOTHING_TOUCHED
         if self._stopping and request.verb in ("start", "restart"):
             sink.send(events.problem(Problem.of("service_stopping")))
             return FAILED
-        if self._ending:
-            await self._leave_to_the_next(request)
+        if self._ending and "shutdown" not in request.options:
+            await self._leave_to_next_service(request)
         starts = request.verb in ("start", "restart")
         self._starts += starts
         try:
             return await verbs[request.verb](request, sink)
         except VimageError as error:
             sink.send(events.problem(error.problem))
+            return FAILED if error.problem.key == "service_stopping" else NOTHING_TOUCHED
+        except OSError as error:
+            sink.send(_look_failed(error))
             return NOTHING_TOUCHED
         finally:
             self._starts -= starts
 
-    async def _leave_to_the_next(self, request: Request) -> None:
-        """A start is remembered, should its client die before it has asked the next service."""
-        if request.verb in ("start", "restart"):
-            key = _LEFT.format(f"{os.getpid()}.{next(self._numbers)}")
+    async def _leave_to_next_service(self, request: Request) -> None:
+        """Wait for the end of this service, then send the client to the next one.
+
+        A start is put into the journal, since its client may die before it asks again.
+        Raises ServiceEnding.
+        """
+        if request.verb == "start":
+            key = _LEFT.format(f"{next(self._numbers):06}")
             with contextlib.suppress(VimageError):
                 self.session.journal.remember(key, {
                     "verb": request.verb, "names": list(request.names),
                     "file": request.file or ""})
         await self.ended.wait()
-        raise Again
+        raise ServiceEnding
 
     async def _load(self, file: str | None = None) -> Loaded:
-        """Read the configuration, and go by what it says of the service itself."""
+        """Read the configuration, record how MAC clashes were resolved, open vimage_logfile."""
         loaded = await self.reader.load(file or None)
         configuration = loaded.configuration
         record_macs(self.kernel, configuration)
         self.logfile.use(configuration.logfile and self.kernel.path(configuration.logfile))
         return loaded
 
+    def _check_open(self) -> None:
+        """Raise VimageError("service_stopping") where nothing is started any more: that may have
+        become so while the configuration was read."""
+        if self._stopping or self.ended.is_set():
+            raise VimageError("service_stopping")
+
     async def _start(self, request: Request, sink: Sink) -> int:
         async with self.session.admission:
             loaded = await self._load(request.file)
+            self._check_open()
             operation = self.session.accept_start(loaded, request.names, self._report_to(sink),
                                                   request.file or "")
-            if not request.names and not operation.refused:
-                self.session.apply_list(loaded.configuration.list)
+            if not request.names and not request.file and not operation.refused:
+                skipped = {result.name for result in operation.skipped}
+                self.session.apply_list(name for name in loaded.configuration.list
+                                        if name not in skipped)
             self._accepted("start", operation, sink)
         return await self._answer(operation, sink)
 
     async def _restart(self, request: Request, sink: Sink) -> int:
         async with self.session.admission:
             loaded = await self._load(request.file)
+            self._check_open()
             operation = self.session.accept_restart(loaded, request.names,
                                                     self._report_to(sink), request.file or "")
             self._accepted("restart", operation, sink)
@@ -288,15 +314,17 @@ class Daemon:
 
     async def _stop(self, request: Request, sink: Sink) -> int:
         if "service_only" in request.options:
-            return await self._end(again=False)
+            return await self._end(reexec=False)
         if "shutdown" in request.options:
             return await self._shut_down(request, sink)
         async with self.session.admission:
-            operation = self.session.accept_stop(self.reader.loaded, request.names,
+            operation = self.session.accept_stop(await self.reader.current(), request.names,
                                                  self._report_to(sink))
+            stopped = [job.name for job in operation.jobs]
             if not request.names and not operation.refused:
-                self._cancel_restarts(self.restarts.waiting())
+                stopped += self.restarts.waiting()
                 self.session.forget_list()
+            self._cancel_restarts(self.restarts.depending_on(stopped))
             self._accepted("stop", operation, sink)
         result = await self._answer(operation, sink)
         if not request.names and not operation.refused and not self._starts \
@@ -305,7 +333,7 @@ class Daemon:
         return result
 
     async def _shut_down(self, request: Request, sink: Sink) -> int:
-        """The host goes down: nothing is waited for that was accepted before."""
+        """Stop everything because the host goes down, without waiting for admission."""
         self._stopping = True
         self._cancel_restarts(self.restarts.waiting())
         sink.send(events.begin("stop", len(self.session.records)))
@@ -320,31 +348,33 @@ class Daemon:
         async with self.session.admission:
             loaded = await self._load(request.file)
             await self.session.jobs.idle()
-            return await reload(self.session, loaded, sink, request.file or "")
+            self._check_open()
+            return await reload(self.session, loaded, sink, request.file or "",
+                                self._cancel_restarts)
 
     async def _reexec(self, request: Request, sink: Sink) -> int:
         sink.send(events.say("the installed version takes over"))
-        return await self._end(again=True)
+        return await self._end(reexec=True)
 
-    async def _end(self, *, again: bool) -> int:
-        """The service only; the vimages run on.  What is under way is finished."""
+    async def _end(self, *, reexec: bool) -> int:
+        """End the service after the jobs under way; the vimages keep running."""
         self._ending = True
         async with self.session.admission:
             await self.session.jobs.idle()
-        self.again = again
-        if again:
+        self.reexec = reexec
+        if reexec:
             asyncio.get_running_loop().call_soon(self.ended.set)
         else:
             self._finish()
         return DONE
 
     def _accepted(self, verb: str, operation: Operation, sink: Sink) -> None:
-        """Somebody has said what is to become of these vimages."""
+        """Report that an operation begins.  It takes the place of restarts that wait."""
         self._cancel_restarts(job.name for job in operation.jobs)
         if not operation.refused:
             sink.send(events.begin(verb, operation.count))
 
-    def _cancel_restarts(self, names: Any) -> None:
+    def _cancel_restarts(self, names: Iterable[str]) -> None:
         for name in names:
             self.restarts.cancel(name)
 
@@ -370,15 +400,13 @@ class Daemon:
     async def _status(self, request: Request, sink: Sink) -> int:
         loaded = await self.reader.current()
         session = self.session
-        listed = loaded.configuration.list if loaded is not None else ()
-        known = dict.fromkeys([*listed, *session.records, *session.newer])
-        described = {*known, *(loaded.names if loaded is not None else ())}
-        unknown = [name for name in request.names if name not in described]
+        names, unknown = status.select(request.names, loaded, session.records, session.newer)
         if unknown:
-            for name in unknown:
-                sink.send(events.problem(unknown_name(name, described)))
+            for problem in unknown:
+                sink.send(events.problem(problem))
             return NOTHING_TOUCHED
-        rows = status.rows(self.kernel, request.names or known, session.records, session.newer)
+        rows = status.rows(self.kernel, names, session.records, session.newer)
+        listed = loaded.configuration.list if loaded is not None else ()
         changed = self.changed.of(loaded, session.records) if loaded is not None else []
         waiting = {*self.restarts.waiting(), *session.jobs.starts()}
         for row in rows:
@@ -393,8 +421,12 @@ class Daemon:
         return DONE
 
 
+def _look_failed(error: OSError) -> Event:
+    return events.problem(Problem.of("host_look_failed", why=error.strerror or error))
+
+
 class LogSink:
-    """Output of a request that nobody made."""
+    """Writes the events of a request that has no client to the log."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
@@ -409,7 +441,10 @@ class LogSink:
 
 
 async def open_daemon(make: Callable[[], Daemon]) -> Daemon:
-    """A service, once the one before it has let go of the journal.  Raises VimageError."""
+    """Make a service, waiting for the one before it to close the journal.
+
+    Raises VimageError: state_busy after LOCKED_WITHIN seconds, state_unwritable.
+    """
     waited = 0.0
     while True:
         try:
@@ -421,6 +456,6 @@ async def open_daemon(make: Callable[[], Daemon]) -> Daemon:
         waited += LOCKED_PAUSE
 
 
-def execute_again(arguments: Sequence[str]) -> None:
+def execute_installed_version(arguments: Sequence[str]) -> None:
     """Put the installed version in place of this process.  Does not return."""
     os.execv(sys.executable, [sys.executable, *arguments])

@@ -11,8 +11,8 @@ from vimage.service import wire
 SUPERVISOR = "/usr/sbin/daemon"
 
 
-def start(file: "str | None" = None) -> None:
-    """Start a service, unless there is one that is yet to answer, or is ending.
+def start() -> None:
+    """Start a service, unless one is starting or ending.
 
     Returns before the service answers.  It may be called again while none answers: daemon(8)
     refuses to start a second one.  Raises VimageError("not_root", "state_unwritable").
@@ -34,11 +34,11 @@ def start(file: "str | None" = None) -> None:
         return
     _run([SUPERVISOR, "-r", "-f", "-P", f"{directory}/supervisor.pid",
           "-p", f"{directory}/service.pid", "-t", "vimage", *_program(),
-          "service", "--supervised", *(("-f", file) if file else ())])
+          "service", "--supervised"])
 
 
 def supervised() -> bool:
-    """Whether daemon(8) is there: then there is a service, or there will be, or it is ending.
+    """Whether daemon(8) runs, and so a service runs, is starting or is ending.
 
     daemon(8) keeps a lock on its pid file as long as it lives.
     """
@@ -63,7 +63,7 @@ def supervised() -> bool:
 def _run(argv: "list[str]") -> None:
     """Run a program to its end, with none of our descriptors but stdout.
 
-    What daemon(8) says on stderr is dropped: that it refuses is no news.
+    Its stderr is dropped: daemon(8) complains there when one runs already.
     """
     import os
 

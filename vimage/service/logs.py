@@ -32,7 +32,7 @@ def to_syslog(log: logging.Logger) -> None:
 
 
 class Syslog(logging.Handler):
-    """Sends each record to syslogd(8).  What it does not take is dropped."""
+    """Sends each record to syslogd(8), or drops it when syslogd does not take it."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class LogFile:
     def use(self, path: str) -> None:
         """Write to ``path`` from now on; "" is no file.
 
-        One that cannot be opened is told to the rest of the log, and done without.
+        When it cannot be opened, the error is logged and no file is written.
         """
         if path == self._path:
             return
@@ -105,7 +105,7 @@ class LogFile:
 
 
 class _File(logging.FileHandler):
-    """Opened anew when newsyslog(8) has put another in its place; root's, no link followed."""
+    """A file that is opened anew when newsyslog(8) has replaced it; links are not followed."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, or drop it where there is no file to be had."""

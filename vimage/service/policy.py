@@ -8,14 +8,15 @@ from dataclasses import dataclass
 FIRST = 1.0
 LONGEST = 300.0
 
-#: So many failures without STABLE seconds in between, and it is left alone.
+#: After more than LIMIT failures, with less than STABLE seconds between any two, it is left
+#: alone.
 LIMIT = 10
 STABLE = 600.0
 
 
 @dataclass(slots=True)
 class Backoff:
-    """The failures of one vimage."""
+    """Counts the failures of one vimage, and delays its restarts accordingly."""
 
     failures: int = 0
     last: float = float("-inf")

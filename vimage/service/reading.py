@@ -1,4 +1,4 @@
-"""Reading rc.conf without making the service wait: the shell is one more command."""
+"""Reads rc.conf without blocking the service: the shell runs as any other command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vimage.configuration.load import Loaded, loaded_from
 from vimage.journal import DIRECTORY
 from vimage.kernel import ENVIRONMENT, HostCommand, Kernel, Processes
 from vimage.messages import VimageError
-from vimage.steps.context import finished
+from vimage.processes import wait_or_end
 
 #: What load_rc_config reads; a change of any of these is a change of the configuration.
 FILES = ("/etc/rc.conf", "/etc/rc.conf.local", "/etc/rc.conf.d/vimage",
@@ -24,7 +24,7 @@ class Reader:
     """Reads rc.conf, or ``file`` in its place, and remembers what it said."""
 
     def __init__(self, kernel: Kernel, processes: Processes | None, file: str | None) -> None:
-        """Without ``processes`` it is read at once, making everybody wait."""
+        """Without ``processes`` the shell is run in place, which blocks the loop."""
         self._kernel = kernel
         self._processes = processes
         self._file = file
@@ -39,14 +39,18 @@ class Reader:
         async with self._lock:
             loaded = loaded_from(self._kernel, yamlfiles.add(
                 {} if yamlfiles.alone(file) else await self._variables(file),
-                yamlfiles.files(file)), self.loaded)
-        self.loaded, self._signature = loaded, signature
+                yamlfiles.files(file)), self.loaded)  # unchanged, it is the same object
+        if file == self._file:
+            self.loaded, self._signature = loaded, signature
         return loaded
 
     async def current(self) -> Loaded | None:
-        """What it says now; read again only if a file has changed.  None: unreadable."""
+        """The configuration as it is now; it is read again only if a file has changed.
+
+        Returns the last one when it cannot be read, None when it was never read.
+        """
         if self.loaded is None or self._sign(self._file) != self._signature:
-            with contextlib.suppress(VimageError):
+            with contextlib.suppress(VimageError, OSError):
                 return await self.load()
         return self.loaded
 
@@ -55,7 +59,7 @@ class Reader:
         return tuple(_stat(path) for path in (*paths, *yamlfiles.files(file)))
 
     async def _variables(self, file: str | None) -> dict[str, str]:
-        """Two files below the state directory take what the shell says."""
+        """Have a shell read rc.conf; two temporary files take its output.  Raises VimageError."""
         if self._processes is None:
             return rcconf.read(file)
         answer, said = (f"{self._kernel.path(DIRECTORY)}/rc.{part}" for part in ("out", "err"))
@@ -68,7 +72,7 @@ class Reader:
                 process = await self._processes.start(HostCommand(argv, output, ENVIRONMENT))
             finally:
                 os.close(output)
-            status = await finished(process, rcconf.TIMEOUT)
+            status = await wait_or_end(process, rcconf.TIMEOUT)
             if status is None:
                 raise VimageError("rcconf_timeout", file=path, seconds=f"{rcconf.TIMEOUT:g}")
             return rcconf.parse(_content(answer), _content(said), status, path)

@@ -1,4 +1,7 @@
-"""The control socket: who may speak, what is said, and that a client can do no harm."""
+"""The control socket: checks clients and requests, and sends the answers.
+
+A client that dies, does not read or sends garbage harms no other.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ from vimage.service import wire
 #: Seconds a client may take to send its request.
 PATIENCE = 10.0
 
-#: Bytes that may wait for a client that does not read; then the client is left behind.
+#: Bytes that may wait for a client that does not read; with more its connection is aborted.
 BACKLOG = 4 * 1024 * 1024
 
 
 class Request(NamedTuple):
-    """What a client asks for."""
+    """A request as ``parse`` has read and checked it."""
 
     verb: str
     names: tuple[str, ...] = ()
@@ -32,8 +35,8 @@ class Request(NamedTuple):
     options: frozenset[str] = frozenset()  # those that are set
 
 
-class Again(Exception):
-    """This service is ending: the request is for the next one, which the client asks then."""
+class ServiceEnding(Exception):
+    """This service is ending: the client is to ask the next one."""
 
 
 class OldVersion(ValueError):
@@ -87,10 +90,9 @@ def _check(request: Request) -> None:
 
 
 class ClientSink:
-    """The events of one request, on their way to the client.
+    """Sends the events of one request to the client.
 
-    When the client dies, or does not read, ``gone`` is set and the rest is dropped.  Whatever
-    the client has asked for goes on.
+    When the client dies or does not read, the rest is dropped; the operation itself goes on.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -99,7 +101,7 @@ class ClientSink:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody is there to read."""
+        """Whether the client has gone, or was too slow."""
         return self._dropped or self._writer.is_closing()
 
     def send(self, event: Event) -> None:
@@ -124,7 +126,7 @@ Allowed = Callable[[socket.socket], bool]
 class Server:
     """Accepts clients and hands their requests to ``handle``.
 
-    ``handle`` returns the exit status, or raises Again.
+    ``handle`` returns the exit status, or raises ServiceEnding.
     """
 
     def __init__(self, path: str, handle: Handler, allowed: Allowed,
@@ -155,8 +157,8 @@ class Server:
     async def close(self, patience: float | None) -> None:
         """Stop listening; let the requests under way finish.
 
-        A request that takes longer than ``patience`` seconds is cancelled.  None: as long as
-        it takes.  Who is connected and has not asked yet is sent to the next service.
+        A request that takes longer than ``patience`` seconds is cancelled; with None there is no
+        limit.  A client that has connected but not asked yet is sent to the next service.
         """
         self._closing = True
         with contextlib.suppress(FileNotFoundError):
@@ -172,7 +174,7 @@ class Server:
 
     @staticmethod
     async def _accept_the_rest(server: asyncio.Server) -> None:
-        """Take those whom the kernel has connected already: they would get no answer."""
+        """Accept the connections that wait in the kernel: they would get no answer."""
         waiting = select.poll()
         for listener in server.sockets:
             waiting.register(listener.fileno(), select.POLLIN)
@@ -220,7 +222,7 @@ class Server:
         """Carry out a request; returns the last event."""
         try:
             return events.end(await self._handle(request, client))
-        except Again:
+        except ServiceEnding:
             return events.again()
         except Exception:
             self._log.exception("%s failed", request.verb)
@@ -239,6 +241,6 @@ class Server:
 
 
 def refusal(text: str) -> Event:
-    """A problem of the connection itself, which has no place in the table of messages."""
+    """An error of the connection itself, which is not in the table of messages."""
     return {"event": "problem", "problem": {"key": "", "vimage": None, "text": text,
                                             "warning": False}}

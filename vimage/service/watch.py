@@ -1,10 +1,9 @@
-"""What happens to vimages behind the service's back.
+"""Notices what others do to vimages that are ready.
 
-Events where the kernel has them (``Kernel.events``); what it has none for is looked at every
-TICK seconds: the list of jails, the list of netgraph nodes.  What these cost grows with the
-number of jails, so they are looked at less often where they would take more than SHARE of a
-CPU.  An interface that comes to the host or leaves it, as those of a jail do when it goes,
-makes for a look at the next tick in any case.
+The kernel reports some of it as events (``Kernel.events``).  For the rest, the list of jails and
+the list of netgraph nodes are read every TICK seconds.  With many jails that takes long, so they
+are read less often where it would take more than SHARE of a CPU; but always at the next tick
+after an interface has come to the host or left it, as those of a removed jail do.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from vimage.journal import READY, Record
+from vimage.journal import CHANGING, READY, Record
 from vimage.kernel import ProcessId
 from vimage.messages import VimageError
 from vimage.steps.bridges import bridge_nodes, reconnect
 from vimage.steps.context import Host
 from vimage.steps.kinds import steps_of
 
-#: Seconds between two looks.  What happened is noticed within two.
+#: Seconds between two looks, so that a loss is noticed within two seconds.
 TICK = 1.9
 
-#: Of one CPU, what looks may take before they become rarer; and seconds between two at most.
+#: The share of one CPU that looks may take before they become rarer, and the most seconds
+#: between two looks.
 SHARE, RAREST = 0.0013, 30.0
-
 
 _LOOK = "what runs cannot be looked at"
 
 
 class Lost(Protocol):
-    """Told of a vimage that is ready what has happened to it."""
+    """Called with what a vimage that is ready has lost; ``broken`` when it cannot go on."""
 
     def __call__(self, record: Record, what: str, *, broken: bool = True) -> None: ...
 
 
 class Watch:
-    """Calls ``lost`` for each vimage that has lost something it needs, and ``also`` after
-    each look."""
+    """Calls ``lost`` for each vimage that has lost something it needs, and ``also`` at each
+    tick."""
 
     def __init__(self, host: Host, lost: Lost, log: logging.Logger,
                  also: Callable[[], None] = lambda: None) -> None:
@@ -51,9 +50,9 @@ class Watch:
         self._lost = lost
         self._log = log
         self._also = also
-        self._failed: dict[str, str] = {}  # what could not be done, and why: told once
+        self._failed: dict[str, str] = {}  # what could not be done, and why: logged once
         # What is watched, and the record it belongs to.  What has gone stays here until its
-        # vimage is no longer ready: a look that came at a bad moment is made up for.
+        # vimage is no longer ready, so that every look reports it until something is done.
         self._jails: dict[int, Record] = {}
         self._nodes: dict[int, tuple[Record, str]] = {}
         self._programs: dict[int, tuple[Record, ProcessId]] = {}
@@ -62,18 +61,18 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # when the next look is to be, by the loop's clock
         self._reconnect = True  # parents may have come or gone
-        self._said: set[str] = set()  # of parents that could not be looked after
+        self._said: set[str] = set()  # lines of the last reconnect that could not do all
         # CPU seconds of this thread; a simulated host has none that mean anything.
         self._spent = time.thread_time if self._kernel.real_clock else lambda: 0.0
 
     def open(self) -> None:
-        """Look from now on.  A timer of the loop costs less than a task that sleeps."""
+        """Begin to look, by a timer of the loop: that costs less than a task that sleeps."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._events.fileno(), self._on_event)
         self._timer = self._loop.call_later(TICK, self._tick)
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop looking, and close the events of the kernel."""
         if self._timer is not None and self._loop is not None:
             self._timer.cancel()
             self._loop.remove_reader(self._events.fileno())
@@ -81,8 +80,7 @@ class Watch:
         self._events.close()
 
     def watch(self, record: Record) -> None:
-        """Look after a vimage that is ready; be told at once, where the kernel can, when its
-        jail or its program ends."""
+        """Watch a vimage that is ready: its nodes, its jail and its program."""
         self.unwatch(record)
         for entry, step in steps_of(record):
             for node, name in step.nodes(entry.results).items():
@@ -96,7 +94,7 @@ class Watch:
                           partial(self._events.watch_jail, record.jid))
 
     def unwatch(self, record: Record) -> None:
-        """Look after it no longer."""
+        """Stop watching a vimage."""
         for entry, step in steps_of(record):
             for node in step.nodes(entry.results):
                 self._nodes.pop(node, None)
@@ -107,7 +105,7 @@ class Watch:
             self._jails.pop(record.jid, None)
 
     def _watch_process(self, record: Record, process: ProcessId) -> None:
-        """The event is asked for first, then looked whether it is still the same process."""
+        """Ask for the event first, then check that the pid is still that of this process."""
         self._programs[process.pid] = record, process
         try:
             self._events.watch_process(process.pid)
@@ -132,7 +130,7 @@ class Watch:
         self._also()
 
     def _attempt(self, what: str, act: Callable[[], None]) -> None:
-        """Do something that is done again with the next tick, if it fails; say so once."""
+        """Do something that the next tick tries again.  An error is logged when it is new."""
         try:
             act()
         except (OSError, VimageError) as error:
@@ -147,7 +145,7 @@ class Watch:
         changed = self._events.interfaces()
         self._reconnect = self._reconnect or changed
         if changed or now >= self._due:
-            self._due, begun = now, self._spent()  # one that fails is taken again at once
+            self._due, begun = now, self._spent()  # a look that fails is repeated at the next tick
             self.look()
             self._due = now + min((self._spent() - begun) / SHARE, RAREST)
 
@@ -160,7 +158,7 @@ class Watch:
         self._reconnect = not done
 
     def look(self) -> None:
-        """One look at everything that has no event.  Raises OSError."""
+        """Look once for what the kernel does not report by events.  Raises OSError."""
         for jid in self._jails.keys() - self._kernel.jail_list():
             record = self._jails[jid]
             if self._is_ready(record):
@@ -199,11 +197,12 @@ class Watch:
             self._lost(record, "its command has ended", broken=False)
 
     def _is_ready(self, record: Record) -> bool:
-        return record.state == READY and self._host.journal.records.get(record.name) is record
+        return record.state in (READY, CHANGING) \
+            and self._host.journal.records.get(record.name) is record
 
 
 def runs(host: Host, record: Record) -> bool:
-    """Whether the jail of a vimage that is ready is there.  Raises OSError when that cannot be
+    """Whether the jail of a vimage exists and is not dying.  Raises OSError when that cannot be
     known."""
     if record.jid is None:
         return False

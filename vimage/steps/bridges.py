@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 from vimage.configuration.names import bridge_node
 from vimage.configuration.names import node as node_name
@@ -21,7 +21,7 @@ from vimage.messages import VimageError
 from vimage.steps.context import Host, StepContext
 from vimage.steps.step import Rank, Step
 
-#: Seconds between two looks at a node that ng_ether(4) makes anew, and how many.
+#: Seconds between two looks at a node that ng_ether(4) makes anew, and the number of looks.
 ETHER_PAUSE, ETHER_TRIES = 0.01, 100
 
 
@@ -57,7 +57,7 @@ def interface_at(kernel: Kernel, name: str) -> Interface | None:
 
 
 class SharedBridgeStep(Step):
-    """What both kinds of bridge have in common: several vimages use one."""
+    """A bridge, which several vimages may use: made by the first, taken down by the last."""
 
     kind: ClassVar[str] = ""
     order: ClassVar[Rank] = Rank.BRIDGE
@@ -65,7 +65,7 @@ class SharedBridgeStep(Step):
 
     @property
     def key(self) -> str:
-        """Of the shared thing."""
+        """The key under which vimages share the bridge."""
         raise NotImplementedError
 
     @property
@@ -97,29 +97,21 @@ class SharedBridgeStep(Step):
         if any(entry.results.get("bridge_key") == self.key for entry in context.record.entries
                if entry.state != UNDONE):
             raise VimageError("bridge_still_used", bridge=self.key.partition(".")[2])
-        async with context.host.references.lock(self.key):
-            if not context.drop(self.key):
+        async with context.end_use(self.key) as unused:
+            if not unused:
                 return
-            try:
-                record = context.shared(self.key)
-                if record is None or await self.take_down(context, record):
-                    context.host.journal.remove_shared(self.key)
-                    context.host.references.links_forgotten(self.key)
-            except BaseException:
-                context.host.references.add(self.key, context.name)  # the entry stays
-                raise
-
-    def nodes_of(self, record: Mapping[str, Any]) -> Mapping[int, str]:
-        """The nodes that all its users need: id and name."""
-        return {record["node"]: bridge_node(self.key.partition(".")[2])} \
-            if "node" in record else {}
+            record = context.shared(self.key)
+            if record is None or await self.take_down(context, record):
+                context.host.journal.remove_shared(self.key)
+                context.host.references.links_forgotten(self.key)
 
     def make(self, context: StepContext) -> None:
-        """Make it.  Writes the shared record before each act."""
+        """Make the bridge, writing its record beforehand.  Raises OSError, VimageError."""
         raise NotImplementedError
 
     async def take_down(self, context: StepContext, record: JsonObject) -> bool:
-        """Undo what ``record`` says; False when others use it and it stays."""
+        """Undo what ``record`` says.  False when something that is not ours uses the bridge, and
+        it stays.  Raises OSError."""
         raise NotImplementedError
 
 
@@ -181,7 +173,7 @@ class BridgeStep(SharedBridgeStep):
                 "cleared_autosrc": autosrc}
 
     def _prepare(self, kernel: Kernel, record: JsonObject) -> None:
-        """Before the hooks are connected."""
+        """Switch offloads off and the parent up, before the hooks are connected."""
         if record["caps_off"]:
             caps = kernel.if_caps(self.parent)
             kernel.if_set_caps(self.parent, caps.without(UNBRIDGEABLE))
@@ -193,7 +185,10 @@ class BridgeStep(SharedBridgeStep):
             kernel.ng_ether_set(self._ether, promisc=True, autosrc=False)
 
     def _below(self, kernel: Kernel) -> NgNode | None:
-        """A bridge that is there already.  Raises VimageError when something else is."""
+        """The bridge that the parent is already connected to, as jng makes it; None without one.
+
+        Raises VimageError("parent_busy", "bridge_name_taken").
+        """
         try:
             below = kernel.ng_node(f"{self._ether}lower")
         except FileNotFoundError:
@@ -208,15 +203,15 @@ class BridgeStep(SharedBridgeStep):
         return below
 
     def joined(self, kernel: Kernel, node: int) -> bool:
-        """Whether the parent, which is there, hangs on the bridge with both hooks."""
+        """Whether both hooks of the parent, which exists, are connected to the bridge."""
         return all((peer := node_at(kernel, f"{self._ether}{hook}", "bridge")) is not None
                    and peer.id == node for hook in ("lower", "upper"))
 
     def join(self, host: Host, record: JsonObject) -> None:
-        """Join a parent that has come back to the bridge that waited for it.
+        """Connect a parent that has come back to its bridge again.
 
-        It comes back with settings of its own; one that was up at first is left so at last.
-        Raises OSError, VimageError.
+        The settings it has now are recorded in place of the old ones, except that a parent
+        which was up at first is left up at the end.  Raises OSError, VimageError.
         """
         kernel, node = host.kernel, by_id(record["node"])
         settings = self._settings(kernel)
@@ -251,8 +246,10 @@ class BridgeStep(SharedBridgeStep):
         return True
 
     async def _ether_again(self, kernel: Kernel) -> None:
-        """ng_ether(4) gives a node that has lost its last hook a new start, and for that
-        instant nothing answers to its name."""
+        """Wait until the ng_ether(4) node of the parent answers to its name.
+
+        When such a node loses its last hook, the kernel makes it anew.
+        """
         for _ in range(ETHER_TRIES):
             if node_at(kernel, self._ether, "ether") is not None:
                 return
@@ -272,7 +269,7 @@ class BridgeStep(SharedBridgeStep):
         return kernel.ng_node(by_id(node.id)).hooks > own
 
     def _put_back(self, context: StepContext, record: JsonObject, flags: Iff) -> None:
-        """Of the parent's settings only what was changed and is still as it was left."""
+        """Undo the changed settings of the parent, as far as nobody has changed them since."""
         kernel = context.kernel
         hooks = 0
         ether = node_at(kernel, self._ether, "ether")
@@ -282,8 +279,8 @@ class BridgeStep(SharedBridgeStep):
             if not hooks:
                 kernel.ng_ether_set(
                     self._ether,
-                    promisc=False if record["set_promisc"] and promisc else None,
-                    autosrc=True if record["cleared_autosrc"] and not autosrc else None)
+                    promisc=_unless(promisc, not record["set_promisc"]),
+                    autosrc=_unless(autosrc, bool(record["cleared_autosrc"])))
         if record["caps_off"]:
             now = kernel.if_caps(self.parent)
             kernel.if_set_caps(self.parent, now | Cap(record["caps_off"]))
@@ -291,7 +288,7 @@ class BridgeStep(SharedBridgeStep):
             users = kernel.if_users(self.parent)
             if hooks or users:
                 context.host.log.info("%s: in use (%s), left up", self.parent,
-                                    ", ".join(users) or "netgraph")
+                                      ", ".join(users) or "netgraph")
             else:
                 kernel.if_set_flags(self.parent, off=Iff.UP)
 
@@ -301,6 +298,7 @@ class HostBridgeStep(SharedBridgeStep):
     """A bridge without a parent: one eiface stays on the host, with addresses."""
 
     kind: ClassVar[str] = "hostbridge"
+    amendable: ClassVar[bool] = True
     name: str
     mac: str
     addresses: tuple[str, ...]
@@ -314,8 +312,12 @@ class HostBridgeStep(SharedBridgeStep):
         return bridge_node(self.name)
 
     @property
+    def change(self) -> str:
+        return f"bridge {self.name}"
+
+    @property
     def _hook(self) -> str:
-        """Of our socket node, while the bridge has no other."""
+        """The hook of our socket node that keeps the bridge until it has a link."""
         return f"h{self.name}"
 
     def describe(self) -> str:
@@ -346,14 +348,34 @@ class HostBridgeStep(SharedBridgeStep):
         kernel.ng_name(by_id(eiface.id), self.name)
         kernel.if_rename(eiface.name, self.name)
         kernel.ng_eiface_set_mac(by_id(eiface.id), self.mac)
+        self._set_addresses(kernel)
+        context.write_shared(self.key, record)
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Change the MAC and the addresses of the interface on the host, as often as a vimage
+        that uses the bridge asks for it."""
+        record = context.shared(self.key)
+        if record is None or "eiface" not in record:
+            raise VimageError("bridge_gone", parent=self.name)
+        if self.mac != before.mac:
+            context.kernel.ng_eiface_set_mac(by_id(record["eiface"]), self.mac)
+        self._set_addresses(context.kernel, [address for address in before.addresses
+                                             if address not in self.addresses])
+
+    def _set_addresses(self, kernel: Kernel, removed: Sequence[str] = ()) -> None:
         vnet = kernel.host_vnet()
         try:
+            for address in removed:
+                try:
+                    vnet.remove_address(self.name, address)
+                except OSError as error:
+                    if error.errno != errno.EADDRNOTAVAIL:  # another vimage was faster
+                        raise
             for address in self.addresses:
                 vnet.add_address(self.name, address)
             vnet.set_up(self.name)
         finally:
             vnet.close()
-        context.write_shared(self.key, record)
 
     async def take_down(self, context: StepContext, record: JsonObject) -> bool:
         kernel = context.kernel
@@ -378,6 +400,12 @@ class HostBridgeStep(SharedBridgeStep):
         return True
 
 
+def _unless(now: bool, wanted: bool) -> bool | None:
+    """What to set so that it is as wanted.  A node that has lost its last hook has forgotten
+    both settings (``ng_ether_shutdown``)."""
+    return None if now == wanted else wanted
+
+
 def shared_bridges(host: Host) -> dict[str, tuple[BridgeStep, JsonObject]]:
     """The bridges of parents that this service made: key to step and record."""
     return {key: (BridgeStep(key.removeprefix("bridge.")), record)
@@ -392,16 +420,16 @@ def bridge_nodes(host: Host) -> dict[int, str]:
 
 
 def reconnect(host: Host) -> tuple[list[str], bool]:
-    """Look at the parents of all bridges; join those that have come back.
+    """Connect parents that have come back to their bridges.
 
-    Returns a line for the log for each parent that has gone or has come back, and whether all
-    could be done.
+    Returns a line for the log for each parent that has gone, has come back or cannot be looked
+    at, and whether all could be looked at.
     """
     lines, done = [], True
     for key, (bridge, record) in shared_bridges(host).items():
         try:
             if node_at(host.kernel, by_id(record["node"]), "bridge") is None:
-                continue  # nothing can be joined to it; the watch tells who used it
+                continue  # the watch reports it for each vimage that used it
             if interface_at(host.kernel, bridge.parent) is None:
                 if not record.get("lost"):
                     lines.append(f"{bridge.parent}: has gone; its bridge waits for it")

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from vimage.journal import UNDOING
-from vimage.kernel import ProcessId
+from vimage.kernel import HelperGone, Process, ProcessId
 from vimage.messages import VimageError
-from vimage.steps.context import StepContext, finished
+from vimage.processes import wait_or_end
+from vimage.steps.context import StepContext
 from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
 
 SHELL = ("/bin/sh", "-c")
 SERVICE = "/usr/sbin/service"
 
-#: When the counterpart of a hook runs on the way down.
+#: When the counterpart of a hook runs at stop.
 _UNDO_RANK = {
     "exec_release": Rank.RELEASE,
     "exec_poststop": Rank.POSTSTOP,
@@ -33,8 +34,10 @@ HEALTH_PAUSE = 1.0
 
 async def undo_by_command(context: StepContext, argv: tuple[str, ...], what: str,
                           timeout: float) -> None:
-    """Run a command of the jail that undoes something, once: one that an earlier process has
-    begun does not run again."""
+    """Run a command in the jail that undoes something, if the jail exists.
+
+    A command that an earlier process has begun is not run again.  Raises VimageError, OSError.
+    """
     if context.entry.state == UNDOING:
         context.host.log.warning("%s: %s was begun earlier, it is not run again",
                                  context.name, what)
@@ -46,10 +49,10 @@ async def undo_by_command(context: StepContext, argv: tuple[str, ...], what: str
 
 @dataclass(frozen=True)
 class HookStep(Step):
-    """Commands of jail(8)'s moments, on the host, and those of the counterpart at stop.
+    """The commands of a hook of jail(8) on the host, and at stop those of its counterpart.
 
-    The counterpart runs once the first was begun, also when it failed: what it prepared
-    halfway is to be released.
+    The counterpart also runs when a command of the hook has failed: it releases what was
+    prepared so far.
     """
 
     kind: ClassVar[str] = "hook"
@@ -79,10 +82,10 @@ class HookStep(Step):
         context.record_intent()
         for command in self.commands:
             await context.run_on_host((*SHELL, command), self.moment, self.start_timeout,
-                                      environment=_names(context))
+                                      environment=_hook_environment(context))
 
     async def undo(self, context: StepContext) -> None:
-        """Every command runs, once, also after one that failed."""
+        """Run every command once, also those after one that failed."""
         first = int(context.results.get("undone", 0))  # an earlier process has begun so many
         failed: VimageError | None = None
         for number, command in enumerate(self.undo_commands[first:], first + 1):
@@ -90,7 +93,7 @@ class HookStep(Step):
             context.save()
             try:
                 await context.run_on_host((*SHELL, command), self.undo_moment, self.stop_timeout,
-                                          environment=_names(context))
+                                          environment=_hook_environment(context))
             except VimageError as error:
                 failed = failed or error
         if failed is not None:
@@ -99,7 +102,7 @@ class HookStep(Step):
 
 @dataclass(frozen=True)
 class BootStep(Step):
-    """The boot command, in the jail; ``exec_stop`` takes it down."""
+    """The boot command in the jail, and at stop ``exec_stop``."""
 
     kind: ClassVar[str] = "boot"
     order: ClassVar[Rank] = Rank.EXEC_STOP
@@ -151,7 +154,7 @@ class AfterStartStep(Step):
 
 @dataclass(frozen=True)
 class RcServiceStep(Step):
-    """One rc.d script of the jail: ``onestart``, and ``onestop`` on the way down."""
+    """One rc.d script of the jail: ``onestart``, and at stop ``onestop``."""
 
     kind: ClassVar[str] = "service"
     order: ClassVar[Rank] = Rank.SERVICE
@@ -182,12 +185,12 @@ class RcServiceStep(Step):
                               f"service {self.service} onestop", self.stop_timeout)
 
     async def amend(self, context: StepContext, before: Self) -> None:
-        """Only its timeouts can differ."""
+        """Nothing to do: only the timeouts can differ."""
 
 
 @dataclass(frozen=True)
 class CommandStep(Step):
-    """``command``: a program of the jail that is kept running; TERM, then KILL."""
+    """``command``: a program in the jail that is left running; ended with TERM, then KILL."""
 
     kind: ClassVar[str] = "command"
     order: ClassVar[Rank] = Rank.COMMAND
@@ -223,11 +226,19 @@ class CommandStep(Step):
                 context.kernel.process_signal(known, number)
             except ProcessLookupError:
                 return
-            if process is not None:
-                if await finished(process, self.stop_timeout) is not None:
-                    return
-            else:
-                await _gone(context, known, self.stop_timeout)
+            if await self._ended(context, known, process):
+                return
+
+    async def _ended(self, context: StepContext, known: ProcessId,
+                     process: Process | None) -> bool:
+        """Whether the program has ended within stop_timeout.
+
+        When the helper that started it has died, only the list of processes tells.
+        """
+        if process is not None:
+            with contextlib.suppress(HelperGone):
+                return await wait_or_end(process, self.stop_timeout) is not None
+        return await _gone(context, known, self.stop_timeout)
 
 
 @dataclass(frozen=True)
@@ -260,20 +271,25 @@ class HealthyStep(Step):
                               why=why) from error
 
 
-async def _gone(context: StepContext, process: ProcessId, timeout: float) -> None:
-    """Wait for the end of a process that an earlier vimage process started."""
-    pause = 0.01
-    with contextlib.suppress(TimeoutError, ProcessLookupError):
-        async with asyncio.timeout(timeout):
-            while context.kernel.process(process.pid) == process:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 0.25)
+async def _gone(context: StepContext, process: ProcessId, timeout: float) -> bool:
+    """Wait for a process that our helper has not started.  False when it outlives ``timeout``."""
+    pause, waited = 0.01, 0.0
+    try:
+        while context.kernel.process(process.pid) == process:
+            if waited >= timeout:
+                return False
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, 0.25)
+    except ProcessLookupError:
+        pass
+    return True
 
 
-def _names(context: StepContext) -> dict[str, str]:
-    """What a hook on the host may want to know."""
-    names = {"VIMAGE_NAME": context.name, "JNAME": context.name,
-             "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
+def _hook_environment(context: StepContext) -> dict[str, str]:
+    """The variables that the commands of a hook find in their environment."""
+    environment = {"VIMAGE_NAME": context.name, "JNAME": context.name,
+                   "VIMAGE_ROOTDIR": str(context.record.configuration.get("rootdir", ""))}
     if context.record.jid is not None:
-        names["JID"] = str(context.record.jid)
-    return names
+        environment["JID"] = str(context.record.jid)
+    return environment

@@ -1,16 +1,15 @@
-"""What a step has at hand while it is done or undone."""
+"""What a step is given while it is done or undone: the host, and one entry of a record."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
+from vimage import consolelog
 from vimage.journal import Entry, Journal, JsonObject, Record
 from vimage.kernel import (
     ENVIRONMENT,
@@ -23,23 +22,20 @@ from vimage.kernel import (
     Kernel,
     Process,
     Processes,
+    Vnet,
 )
 from vimage.messages import VimageError
+from vimage.processes import describe_status, wait_or_end
 from vimage.references import References
 from vimage.threads import KernelThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds between TERM and KILL for a command that outlives its timeout.
-GRACE = 2.0
-
-#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
-FREED_WITHIN = 15.0
 
 @dataclass(slots=True)
 class Host:
-    """What is shared by all vimages of this process."""
+    """The host as this process acts on it: kernel, commands, journal, threads."""
 
     kernel: Kernel
     processes: Processes
@@ -49,7 +45,7 @@ class Host:
     #: The processes of ``command`` that this process started itself.
     started: dict[str, Process] = field(default_factory=dict)
     #: The VNETs that are held while something is taken out of them.
-    held: dict[str, Hold] = field(default_factory=dict)
+    held_vnets: dict[str, Hold] = field(default_factory=dict)
     #: For calls that sleep in the kernel, and for those that enter a jail.
     sleeping: KernelThread = field(init=False)
     entering: KernelThread = field(init=False)
@@ -59,15 +55,15 @@ class Host:
         self.entering = KernelThread(thread=self.kernel.sleeps, log=self.log)
 
     def close(self) -> None:
-        """End the threads, let go of the VNETs."""
+        """End the threads and release the VNETs."""
         self.sleeping.close()
         self.entering.close()
-        for name in list(self.held):
-            self.release(name)
+        for name in list(self.held_vnets):
+            self.release_vnet(name)
 
-    def release(self, name: str) -> None:
-        """Hold the VNET of a vimage no longer."""
-        hold = self.held.pop(name, None)
+    def release_vnet(self, name: str) -> None:
+        """Let the kernel free the VNET of a vimage."""
+        hold = self.held_vnets.pop(name, None)
         if hold is not None:
             hold.close()
 
@@ -110,7 +106,7 @@ class StepContext:
         return any(entry is self.entry for entry in self.record.entries)
 
     def record_intent(self, **results: Any) -> None:
-        """Write what is about to be done.  Returns when another process could find it.
+        """Write what is about to be done, so that another process can undo it.
 
         Raises VimageError("state_unwritable").
         """
@@ -118,7 +114,7 @@ class StepContext:
         self.host.journal.write(self.record)
 
     def record_ahead(self, **results: Any) -> None:
-        """Record what is going to be done.  The caller sees to it that it is written first."""
+        """Record what is about to be done.  The caller writes the record before the step acts."""
         self.entry.results.update(results)
         if not self.recorded:
             self.record.entries.append(self.entry)
@@ -126,15 +122,15 @@ class StepContext:
             self.host.references.add(results["holds"], self.name)
 
     def forget(self) -> None:
-        """Nothing was done, and nothing is to be undone."""
+        """Take the entry out of the record: there is nothing to undo."""
         self.record.entries.remove(self.entry)
 
     def note(self, **results: Any) -> None:
-        """Remember what came of it.  Written with the next intent."""
+        """Record what came of it.  It is written with the next intent."""
         self.entry.results.update(results)
 
     def save(self) -> None:
-        """Write the record.  A full disk must not keep anything from being undone."""
+        """Write the record.  While undoing, a failure is only logged."""
         try:
             self.host.journal.write(self.record)
         except VimageError as error:
@@ -154,26 +150,41 @@ class StepContext:
 
     # -- the VNET -----------------------------------------------------------------------------
 
-    def hold(self, hold: Hold) -> None:
-        """Keep the VNET of this vimage from being freed, until ``release``."""
-        self.release()
-        self.host.held[self.name] = hold
+    @contextlib.asynccontextmanager
+    async def vnet(self) -> AsyncIterator[Vnet]:
+        """The network stack of the jail, closed at the end of the block.
 
-    async def held(self) -> bool:
-        """Whether its VNET is there and is held; takes hold of it if need be.
+        Raises VimageError("jail_none"), OSError.
+        """
+        vnet = await self.entering(self.kernel.vnet, self.jail)
+        try:
+            yield vnet
+        finally:
+            vnet.close()
+
+    def hold_vnet(self, hold: Hold) -> None:
+        """Keep the VNET of this vimage from being freed, until ``release_vnet``."""
+        self.release_vnet()
+        self.host.held_vnets[self.name] = hold
+
+    async def holds_vnet(self) -> bool:
+        """Hold the VNET of this vimage, if it exists; returns whether it is held.
 
         Raises OSError when that cannot be known.
         """
-        if self.name not in self.host.held and any(e.kind == "jail" for e in self.record.entries):
+        made = any(entry.kind == "jail" for entry in self.record.entries)
+        if made and self.name not in self.host.held_vnets:
             with contextlib.suppress(FileNotFoundError):
-                # Of a jail that was only begun the number is not known.
-                jail = self.record.jid or self.kernel.jail_get(self.name).jid
-                self.hold(await self.entering(self.kernel.vnet, jail))
-        return self.name in self.host.held
+                # Of a jail that was only begun the number is not known; and that of one that
+                # has gone may have been given again.
+                jail = self.kernel.jail_get(self.record.jid or self.name)
+                if jail.name == self.name:
+                    self.hold_vnet(await self.entering(self.kernel.vnet, jail.jid))
+        return self.name in self.host.held_vnets
 
-    def release(self) -> None:
-        """Hold it no longer."""
-        self.host.release(self.name)
+    def release_vnet(self) -> None:
+        """Let the kernel free the VNET of this vimage."""
+        self.host.release_vnet(self.name)
 
     # -- shared things ----------------------------------------------------------------------
 
@@ -188,9 +199,21 @@ class StepContext:
         """Write the record of a shared thing before acting on it."""
         self.host.journal.write_shared(key, results)
 
-    def drop(self, key: str) -> bool:
-        """This vimage uses it no longer; True when the thing has to go."""
-        return self.host.references.drop(key, self.name)
+    @contextlib.asynccontextmanager
+    async def end_use(self, key: str) -> AsyncIterator[bool]:
+        """End the use of a shared thing by this vimage.
+
+        Yields True when no other vimage uses it: the block then takes the thing away.  If that
+        fails, this vimage still uses it.
+        """
+        async with self.host.references.lock(key):
+            last = self.host.references.drop(key, self.name)
+            try:
+                yield last
+            except BaseException:
+                if last:
+                    self.host.references.add(key, self.name)
+                raise
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -223,13 +246,13 @@ class StepContext:
             raise VimageError("command_not_started", what=what, command=command.argv[0],
                               why=error.strerror) from error
         try:
-            status = await finished(process, timeout)
+            status = await wait_or_end(process, timeout)
         except HelperGone as error:
             raise VimageError("command_lost", what=what, why=error.strerror) from error
         if status is None:
             raise VimageError("command_timeout", what=what, seconds=f"{timeout:g}")
         if status:
-            raise VimageError("command_failed", what=what, status=_words(status))
+            raise VimageError("command_failed", what=what, status=describe_status(status))
 
     @contextlib.contextmanager
     def _console(self) -> Iterator[int | None]:
@@ -245,50 +268,9 @@ class StepContext:
         if not path:
             return None
         try:
-            return open_console(self.kernel, self.record.configuration)
+            return consolelog.open_for_appending(self.kernel, self.record.configuration)
         except OSError as error:
             if self.undoing:
                 self.host.log.warning("%s: console log %s: %s", self.name, path, error.strerror)
                 return None
             raise VimageError("consolelog_unwritable", path=path, why=error.strerror) from error
-
-
-def open_console(kernel: Kernel, configuration: Mapping[str, Any]) -> int:
-    """A descriptor that appends to the console log of a vimage.
-
-    A symbolic link in its place is refused, and none is followed on the way to a log below
-    the root of the vimage.  Raises OSError.
-    """
-    flags = (os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-             | os.O_NONBLOCK)
-    path, root = configuration["consolelog"], configuration.get("rootdir", "/")
-    if root == "/" or not path.startswith(root + "/"):
-        return os.open(kernel.path(path), flags, 0o600)
-    parent = kernel.open_directory(root, os.path.dirname(path[len(root):]))
-    try:
-        return os.open(os.path.basename(path), flags, 0o600, dir_fd=parent)
-    finally:
-        os.close(parent)
-
-
-async def finished(process: Process, timeout: float) -> int | None:
-    """Its exit status, or None when it took longer and its process group was ended."""
-    try:
-        async with asyncio.timeout(timeout):
-            return await process.wait()
-    except TimeoutError:
-        await process.end(GRACE)
-        return None
-    except asyncio.CancelledError:
-        await process.end(GRACE)
-        raise
-
-
-def _words(status: int) -> str:
-    """An exit status as a person says it."""
-    if status > 128:
-        try:
-            return f"killed by {signal.Signals(status - 128).name}"
-        except ValueError:
-            pass
-    return f"exit status {status}"

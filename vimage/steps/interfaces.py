@@ -8,20 +8,17 @@ import errno
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from vimage.journal import BEGUN, JsonObject
 from vimage.kernel import Cap, Iff, Interface, Kernel, NgNode, Vnet
 from vimage.messages import VimageError
-from vimage.model import Link, MacFrom
+from vimage.model import EIFACE_MTU, Link, MacFrom
 from vimage.steps.bridges import bridge_key, by_id, interface_at, node_at
 from vimage.steps.context import StepContext
 from vimage.steps.jails import jail_lives
 from vimage.steps.step import Rank, Step
-
-#: MTU of a new eiface, bytes (ng_eiface(4), ETHERMTU).
-EIFACE_MTU = 1500
 
 #: Seconds that devd(8) may take to hear of an interface that came back.
 DEVD_WITHIN = 5.0
@@ -51,12 +48,13 @@ class EifaceStep(Step):
     host_only: bool
     mac: str | None  # None: the kernel's
     mac_of_parent: bool
+    mtu: int | None = None  # None: that of the parent
 
     @classmethod
     def of(cls, link: Link) -> Self:
         """The step of a link as configured."""
         return cls(link.name, link.parent, link.host_only, link.mac,
-                   link.mac_from is MacFrom.PARENT)
+                   link.mac_from is MacFrom.PARENT, link.mtu)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -73,7 +71,8 @@ class EifaceStep(Step):
     def describe(self) -> str:
         mac = f"the MAC of {self.parent}" if self.mac_of_parent else (
             f"MAC {self.mac}" if self.mac else "the kernel's MAC")
-        return f"eiface {self.name} on the bridge of {self.parent}, {mac}"
+        mtu = "" if self.mtu is None else f", MTU {self.mtu}"
+        return f"eiface {self.name} on the bridge of {self.parent}, {mac}{mtu}"
 
     def describe_undo(self) -> str:
         return f"shut down node {self.name}; its interface goes with it"
@@ -96,9 +95,28 @@ class EifaceStep(Step):
         mac = kernel.if_get(self.parent).mac if self.mac_of_parent else self.mac
         if mac:
             kernel.ng_eiface_set_mac(path, mac)
-        mtu = kernel.if_mtu(self.parent)
+        mtu = self._mtu(kernel)
         if mtu != EIFACE_MTU:
             kernel.if_set_mtu(self.name, mtu)
+
+    def _mtu(self, kernel: Kernel) -> int:
+        return kernel.if_mtu(self.parent) if self.mtu is None else self.mtu
+
+    def can_amend(self, before: Step) -> bool:
+        """A new MTU does not need a new interface."""
+        return isinstance(before, EifaceStep) and replace(before, mtu=self.mtu) == self
+
+    async def amend(self, context: StepContext, before: Self) -> None:
+        """Set the MTU, whatever name the jail's root has given the interface."""
+        vnet = await context.entering(context.kernel.vnet, context.jail)
+        try:
+            inside = _by_driver(await context.entering(vnet.interfaces),
+                                context.results["driver"])
+            if inside is None:
+                raise OSError(errno.ENXIO, f"{self.name} is not in the jail")
+            vnet.set_mtu(inside.name, self._mtu(context.kernel))
+        finally:
+            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         key = bridge_key(self.parent)
@@ -135,7 +153,7 @@ class EifaceStep(Step):
         if node is None:
             return
         path = by_id(node.id)
-        if not await context.held():
+        if not await context.holds_vnet():
             name = context.kernel.ng_eiface_ifname(path)
             if await _back_on_host(lambda: self._on_host(context, name), DESTROYED_WITHIN) is None:
                 raise VimageError("interface_moving", name=self.name)
@@ -150,7 +168,7 @@ class EifaceStep(Step):
         return None
 
     def find(self, kernel: Kernel, results: JsonObject) -> NgNode | None:
-        """Our node, if it is there."""
+        """Our node, None when it does not exist.  Raises OSError when that cannot be known."""
         if "node" in results:
             return node_at(kernel, by_id(results["node"]), "eiface")
         if "bridge" not in results:
@@ -163,7 +181,7 @@ class EifaceStep(Step):
 
 @dataclass(frozen=True)
 class MoveStep(Step):
-    """An eiface of ours into the jail's VNET.  It leaves with its node."""
+    """Move an eiface of ours into the jail.  It leaves when its node is shut down."""
 
     kind: ClassVar[str] = "move"
     order: ClassVar[Rank] = Rank.NOTHING
@@ -191,12 +209,9 @@ class MoveStep(Step):
                 raise
 
     async def _inside(self, context: StepContext) -> bool:
-        """Whether an earlier process has moved it already."""
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        """Whether the interface is already in the jail."""
+        async with context.vnet() as vnet:
             return any(i.name == self.name for i in await context.entering(vnet.interfaces))
-        finally:
-            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         context.record_ahead()
@@ -205,7 +220,7 @@ class MoveStep(Step):
 
 @dataclass(frozen=True)
 class WholeInterfaceStep(Step):
-    """A whole interface of the host, in and back out.  Known by driver name and unit."""
+    """Move a whole interface of the host into the jail, and back.  Known by driver and unit."""
 
     kind: ClassVar[str] = "vnet"
     order: ClassVar[Rank] = Rank.VNETS
@@ -249,18 +264,21 @@ class WholeInterfaceStep(Step):
             if found.name != self.name:
                 _rename(kernel, found, self.name)
             self._restore(kernel, context.results)
-            if not untouched:
+            if not untouched and not context.results.get("configured"):
+                context.note(configured=True)  # begun: it runs once
+                context.save()
                 await context.run_on_host(("/usr/sbin/service", "netif", "start", self.name),
                                           f"service netif start {self.name}", self.stop_timeout)
         finally:
-            await self._consumed(context)
+            await self._remove_marker(context)
 
     def _marker(self, context: StepContext) -> str:
+        """The file that tells devd(8) that vimage configures the interface itself."""
         return f"{context.host.journal.directory}/returning/{self.name}"
 
-    async def _consumed(self, context: StepContext) -> None:
-        """Give devd(8) time to take the marker; then it must not stay: it would hide the
-        next arrival of the interface."""
+    async def _remove_marker(self, context: StepContext) -> None:
+        """Give devd(8) time to remove the marker, then remove it: it would keep devd(8) from
+        configuring the interface when it arrives the next time."""
         marker, waited = self._marker(context), 0.0
         while os.path.exists(marker) and waited < DEVD_WITHIN and _devd_runs(context.kernel):
             await asyncio.sleep(0.05)
@@ -269,11 +287,11 @@ class WholeInterfaceStep(Step):
             os.unlink(marker)
 
     async def _bring_back(self, context: StepContext, driver: str) -> bool:
-        """Out of the jail, whatever its root has called it.  False: the jail has gone."""
-        if not await context.held():
+        """Move the interface out of the jail, whatever its name is there.  False when the jail
+        has gone.  Raises VimageError("not_returned"), OSError."""
+        if not await context.holds_vnet():
             return False
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             inside = _by_driver(await context.entering(vnet.interfaces), driver)
             if inside is None:
                 return True
@@ -281,9 +299,6 @@ class WholeInterfaceStep(Step):
                 with contextlib.suppress(FileExistsError):  # then the host gives it its name back
                     vnet.rename(inside.name, self.name)
                     inside = _by_driver(vnet.interfaces(), driver) or inside
-        finally:
-            vnet.close()
-        # devd(8) is to leave the configuring to us: its rule consumes this file.
         with contextlib.suppress(OSError), open(self._marker(context), "x", encoding="ascii"):
             pass  # without it devd(8) configures the interface a moment before we do
         try:
@@ -316,17 +331,18 @@ def _set_caps(kernel: Kernel, name: str, caps: Cap) -> None:
 
 
 def _devd_runs(kernel: Kernel) -> bool:
+    """Whether devd(8) runs; False, too, where that cannot be known."""
     try:
         with open(kernel.path("/var/run/devd.pid"), encoding="ascii") as file:
             kernel.process(int(file.read()))
     except (OSError, ValueError):
-        return False  # nobody is waited for in vain
+        return False
     return True
 
 
 async def _back_on_host(find: Callable[[], Interface | None],
                         within: float) -> Interface | None:
-    """An interface that the kernel brings back, looked for during ``within`` seconds."""
+    """Wait up to ``within`` seconds for an interface that the kernel moves back to the host."""
     waited = 0.0
     while (found := find()) is None and waited < within:
         await asyncio.sleep(0.05)
@@ -339,10 +355,10 @@ def _by_driver(interfaces: list[Interface], driver: str) -> Interface | None:
 
 
 def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
-    """Give an interface of the host its name back.
+    """Give an interface of the host its name back.  Raises VimageError("not_renamed").
 
-    Two interfaces of the host may have the same name by now, and SIOCSIFNAME takes the
-    first: see which one it took, and put the other back.
+    Two interfaces of the host may have the same name by now, and SIOCSIFNAME renames the first
+    of them.  If that was the other one, it is renamed back.
     """
     try:
         kernel.if_rename(interface.name, name)
@@ -358,9 +374,9 @@ def _rename(kernel: Kernel, interface: Interface, name: str) -> None:
 
 @dataclass(frozen=True)
 class AddressesStep(Step):
-    """Addresses and default routes that the host sets inside; lo0 comes up too.
+    """Addresses and default routes that the host sets in the jail; lo0 is set up, too.
 
-    They go with the VNET.
+    They go away with the VNET.
     """
 
     kind: ClassVar[str] = "addresses"
@@ -381,44 +397,48 @@ class AddressesStep(Step):
     async def do(self, context: StepContext) -> None:
         if not context.recorded:
             context.record_ahead()
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             vnet.add_address("lo0", "127.0.0.1/8")
             vnet.set_up("lo0")
             self._add(vnet, self.addresses)
             for router in self.routers:
                 _set(f"default route {router}", self._route, vnet, router)
-        finally:
-            vnet.close()
 
     def record_ahead(self, context: StepContext) -> bool:
         context.record_ahead()
         return True
 
     async def amend(self, context: StepContext, before: Self) -> None:
-        """Addresses of ``before`` that are not wanted any more go; all that are wanted are
-        set, since an interface may be a new one.  The routes stay."""
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
-            for pair in before.addresses:
-                if pair not in self.addresses:
-                    self._remove(vnet, *pair.split())
-            self._add(vnet, self.addresses)
+        """Remove the addresses that only ``before`` has, and set all of this step, since an
+        interface may be a new one.  Routes are not removed."""
+        async with context.vnet() as vnet:
+            now = await self._names_now(context, vnet)
+            for name, address in map(str.split, before.addresses):
+                if f"{name} {address}" not in self.addresses and name in now:
+                    self._remove(vnet, now[name], address)
+            self._add(vnet, tuple(
+                f"{now.get(name, name)} {address}" for name, address in
+                map(str.split, self.addresses) if name in now or not context.undoing))
             for router in self.routers:
                 _set(f"default route {router}", self._route, vnet, router)
-        finally:
-            vnet.close()
+
+    @staticmethod
+    async def _names_now(context: StepContext, vnet: Vnet) -> dict[str, str]:
+        """The names that root of the jail has given our interfaces; one that it destroyed has
+        none."""
+        inside = {i.driver: i.name for i in await context.entering(vnet.interfaces)}
+        return {entry.arguments["name"]: inside[entry.results["driver"]]
+                for entry in context.record.entries
+                if entry.results.get("driver") in inside and entry.kind == "eiface"}
 
     async def undo(self, context: StepContext) -> None:
-        """Of a vimage that runs on.  Else they have gone with the VNET."""
+        """Remove the addresses from a vimage that keeps running.  Without a jail they have gone
+        with its VNET."""
         if not jail_lives(context):
             return
-        vnet = await context.entering(context.kernel.vnet, context.jail)
-        try:
+        async with context.vnet() as vnet:
             for pair in self.addresses:
                 self._remove(vnet, *pair.split())
-        finally:
-            vnet.close()
 
     @staticmethod
     def _route(vnet: Vnet, router: str) -> None:
@@ -426,7 +446,7 @@ class AddressesStep(Step):
             vnet.add_default_route(router)
 
     def _add(self, vnet: Vnet, pairs: tuple[str, ...]) -> None:
-        for name in self.uses:
+        for name in dict.fromkeys(pair.split()[0] for pair in pairs):
             vnet.set_up(name)
         for pair in pairs:
             name, address = pair.split()
@@ -437,7 +457,7 @@ class AddressesStep(Step):
         try:
             vnet.remove_address(name, address)
         except OSError as error:
-            if error.errno not in _ABSENT:  # it went with its interface, or by a hand inside
+            if error.errno not in _ABSENT:  # it has gone already
                 raise
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 import signal
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 from vimage.kernel import Hold, JailId, JailInfo
 from vimage.messages import VimageError
-from vimage.steps.context import FREED_WITHIN, Host, StepContext
+from vimage.steps.context import Host, StepContext
 from vimage.steps.step import Rank, Step
 
 Parameters = dict[str, str | int | bool | None]
+
+#: Seconds that a removed jail may take until the kernel has freed it, before it is reported.
+FREED_WITHIN = 15.0
 
 #: Seconds that the processes of a jail may take to end after KILL.
 KILLED_WITHIN = 5.0
@@ -59,7 +64,7 @@ class JailStep(Step):
         return True
 
     async def undo(self, context: StepContext) -> None:
-        context.release()
+        context.release_vnet()
         jail = self._find(context)
         if jail is None:
             return
@@ -76,11 +81,13 @@ class JailStep(Step):
             jail = context.kernel.jail_get(context.record.jid or self.name)
         except FileNotFoundError:
             return None
-        return jail if jail.name == self.name else None
+        same = jail.name == self.name and (
+            "jid" in context.results or os.path.realpath(jail.path) == os.path.realpath(self.path))
+        return jail if same else None
 
 
 async def freed(context: StepContext, jail: JailId) -> None:
-    """Wait until the kernel has freed the jail: only then are its interfaces and root free.
+    """Wait until the kernel has freed the jail, and with it its interfaces and root directory.
 
     Raises VimageError("jail_dying"), OSError.
     """
@@ -98,8 +105,8 @@ async def freed(context: StepContext, jail: JailId) -> None:
 
 
 def jail_lives(context: StepContext) -> bool:
-    """Whether the vimage's jail is there to run a command in.  Raises OSError when that
-    cannot be known."""
+    """Whether the jail of the vimage exists and is not dying.  The number alone does not tell:
+    it may have been given again.  Raises OSError when that cannot be known."""
     if context.record.jid is None:
         return False
     try:
@@ -111,9 +118,9 @@ def jail_lives(context: StepContext) -> bool:
 
 @dataclass(frozen=True)
 class JailProcessesStep(Step):
-    """Whatever will run in the jail.  At stop: TERM, then KILL, then its connections dropped.
+    """Ends the processes of the jail at stop: TERM, then KILL; then drops its TCP connections.
 
-    A TCP connection that its peer holds would keep the jail dying for ten minutes.
+    A TCP connection that its peer keeps open would keep the jail dying for ten minutes.
     """
 
     kind: ClassVar[str] = "occupants"
@@ -137,27 +144,29 @@ class JailProcessesStep(Step):
     async def undo(self, context: StepContext) -> None:
         if context.record.jid is None:
             return
-        try:
-            await end_processes(context, context.jail, self.stop_timeout)
-        except FileNotFoundError:  # removed behind our back
-            await freed(context, context.jail)
+        if jail_lives(context):
+            with contextlib.suppress(FileNotFoundError):  # removed just now
+                await end_processes(context, context.jail, self.stop_timeout)
+                return
+        await freed(context, context.jail)  # removed behind our back
 
 
 async def end_processes(context: StepContext, jail: JailId, timeout: float) -> None:
-    """TERM, then KILL; from then on the VNET is held: see ``EifaceStep.undo``.
+    """End the processes of a jail: TERM, after ``timeout`` seconds KILL.
 
-    Those that are left even then get KILL again when the jail is removed.  Raises OSError.
+    After that the VNET is held, see ``EifaceStep.undo``.  Processes that are left get KILL again
+    when the jail is removed.  Raises OSError.
     """
     hold = await _ended(context.host, jail, signal.SIGTERM, timeout) \
         or await _ended(context.host, jail, signal.SIGKILL, KILLED_WITHIN)
     if hold is None:
         context.host.log.warning("%s: processes of jail %d did not end", context.name, jail)
     else:
-        context.hold(hold)
+        context.hold_vnet(hold)
 
 
 async def end_processes_of(host: Host, name: str, jail: JailId) -> None:
-    """The same for a jail of which only that is known, because the host goes down."""
+    """The same at shutdown, for a jail whose record this version cannot read."""
     hold = await _ended(host, jail, signal.SIGTERM, TERM_WITHIN) \
         or await _ended(host, jail, signal.SIGKILL, KILLED_WITHIN)
     if hold is None:
@@ -233,7 +242,7 @@ class LimitsStep(Step):
 
     @staticmethod
     def _set_cpus(context: StepContext, cpus: str) -> None:
-        """Of "" all that the host has."""
+        """Give the jail these CPUs; "" is all that the host has."""
         numbers = cpu_numbers(cpus) if cpus else frozenset(
             range(int(context.kernel.sysctl("hw.ncpu"))))
         context.kernel.jail_cpus(context.jail, numbers)

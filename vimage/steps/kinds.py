@@ -1,4 +1,4 @@
-"""The table of all kinds of steps."""
+"""The table of all kinds of steps, and the steps that the entries of the journal record."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vimage.steps.commands import (
 )
 from vimage.steps.interfaces import AddressesStep, EifaceStep, MoveStep, WholeInterfaceStep
 from vimage.steps.jails import JailProcessesStep, JailStep, LimitsStep, SecurelevelStep
-from vimage.steps.mounts import FstabStep, MountStep
+from vimage.steps.mounts import FstabStep, MountLinesStep, MountStep
 from vimage.steps.step import Step
 
 _CLASSES: tuple[type[Step], ...] = (
-    HookStep, FstabStep, MountStep, BridgeStep, HostBridgeStep, EifaceStep, JailStep,
-    JailProcessesStep, LimitsStep, MoveStep, WholeInterfaceStep, AddressesStep, BootStep,
+    HookStep, FstabStep, MountLinesStep, MountStep, BridgeStep, HostBridgeStep, EifaceStep,
+    JailStep, JailProcessesStep, LimitsStep, MoveStep, WholeInterfaceStep, AddressesStep, BootStep,
     SecurelevelStep, AfterStartStep, RcServiceStep, CommandStep, HealthyStep,
 )
 

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from vimage.configuration import fstab
 from vimage.journal import JsonObject
-from vimage.kernel import Kernel
-from vimage.kernel import MountInfo
+from vimage.kernel import Kernel, MountInfo
 from vimage.messages import VimageError
-
 from vimage.steps.context import StepContext
 from vimage.steps.step import Rank, Step
 
@@ -34,7 +33,7 @@ _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLIN
 
 @dataclass(frozen=True)
 class MountStep(Step):
-    """One file system, mounted below the root of a vimage; shared by those who ask for it."""
+    """A file system mounted below the root of a vimage; vimages with the same root share it."""
 
     kind: ClassVar[str] = "mount"
     order: ClassVar[Rank] = Rank.MOUNT
@@ -57,6 +56,7 @@ class MountStep(Step):
 
     @property
     def key(self) -> str:
+        """The key under which vimages share the mount."""
         return "mount." + hashlib.sha256(self.directory.encode()).hexdigest()[:24]
 
     @property
@@ -79,7 +79,8 @@ class MountStep(Step):
                 if shared is not None and shared.get("fsid") == below.fsid:
                     self._same(shared)
                     return
-                if self._mounted_here(context, directory, below):
+                if self._mounted_here(context, directory, below) \
+                        or shared is not None and self._covered(context, shared):
                     raise VimageError("mount_taken", directory=self.directory, fstype=self.fstype)
                 record: JsonObject = {"below": below.fsid, "what": self._what()}
                 context.write_shared(self.key, record)
@@ -87,27 +88,28 @@ class MountStep(Step):
                 context.write_shared(self.key, record)
 
     async def undo(self, context: StepContext) -> None:
-        async with context.host.references.lock(self.key):
-            if not context.drop(self.key):
+        async with context.end_use(self.key) as unused:
+            if not unused:
                 return
-            try:
-                record = context.shared(self.key)
-                if record is not None:
-                    fsid = record.get("fsid") or self._find(context, record["below"])
-                    if fsid:
-                        unmount(context, fsid, self.directory)
-                context.host.journal.remove_shared(self.key)
-            except BaseException:
-                context.host.references.add(self.key, context.name)  # the entry stays
-                raise
+            record = context.shared(self.key)
+            if record is not None:
+                fsid = record.get("fsid") or self._find(context, record["below"])
+                if fsid:
+                    unmount(context, fsid, self.directory)
+            context.host.journal.remove_shared(self.key)
 
     def _what(self) -> str:
         return f"{self.fstype} {self.source} {sorted(self.options.items())}"
 
     def _same(self, shared: JsonObject) -> None:
-        """Two vimages must mean the same mount."""
+        """Raise VimageError("mount_differs") if another vimage has mounted something else."""
         if shared["what"] != self._what():
             raise VimageError("mount_differs", directory=self.directory)
+
+    @staticmethod
+    def _covered(context: StepContext, shared: JsonObject) -> bool:
+        """Whether the mount that others use is there, below something else."""
+        return any(mounted.fsid == shared.get("fsid") for mounted in context.kernel.mounts())
 
     def _mounted_here(self, context: StepContext, directory: int, below: MountInfo) -> bool:
         """Whether somebody else has mounted the same type on this very directory."""
@@ -119,7 +121,8 @@ class MountStep(Step):
             os.close(above)
 
     def _find(self, context: StepContext, below: str) -> str | None:
-        """The mount of which only the intent is known: what lies on top of ``below``."""
+        """The file system id of a mount of which only the intent was recorded: what is mounted on
+        top of ``below``; None when nothing is."""
         try:
             directory = context.kernel.open_directory(self.root, self.path)
         except OSError as error:
@@ -159,7 +162,7 @@ class MountStep(Step):
                               why=error.strerror) from error
 
     async def _mount_by_program(self, context: StepContext, directory: int) -> str:
-        """Types that need mount_TYPE(8); then see that it went where it was meant to."""
+        """Mount a type that needs mount_TYPE(8), and check that it arrived on ``directory``."""
         options = ",".join(k if v is None else f"{k}={v}" for k, v in self.options.items())
         await context.run_on_host(
             ("/sbin/mount", "-t", self.fstype, *(("-o", options) if options else ()),
@@ -173,14 +176,17 @@ class MountStep(Step):
 
 
 def unmount(context: StepContext, fsid: str, directory: str) -> None:
-    """Unmount by id; by force when something still holds it.  Gone already is no error."""
+    """Unmount a file system, by force if it is busy.  One that has gone is not an error.
+
+    Raises VimageError("unmount_failed").
+    """
     try:
         context.kernel.unmount(fsid)
     except FileNotFoundError:
         return
     except OSError as error:
         context.host.log.warning("%s: %s: %s, unmounted by force",
-                               context.name, directory, error.strerror)
+                                 context.name, directory, error.strerror)
         try:
             context.kernel.unmount(fsid, force=True)
         except OSError as again:
@@ -208,8 +214,32 @@ class FstabStep(Step):
     def describe(self) -> str:
         return f"mount what {self.file} lists, if it is readable"
 
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        return list(read_fstab(kernel, self.file, self.root, self.timeout))
+
     async def do(self, context: StepContext) -> list[Step]:
-        return list(read_fstab(context.kernel, self.file, self.root, self.timeout))
+        return self.expanded(context.kernel)
+
+
+@dataclass(frozen=True)
+class MountLinesStep(Step):
+    """The lines of ``vimage_NAME_mount``, each of them a mount."""
+
+    kind: ClassVar[str] = "mountlines"
+    order: ClassVar[Rank] = Rank.NOTHING
+    lines: tuple[str, ...]
+    root: str
+    timeout: float
+
+    def describe(self) -> str:
+        return f"mount {len(self.lines)} lines of fstab(5)"
+
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        return [step for line in self.lines
+                for step in mount_steps(line, self.root, self.timeout)]
+
+    async def do(self, context: StepContext) -> list[Step]:
+        return self.expanded(context.kernel)
 
 
 def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[MountStep]:
@@ -224,42 +254,23 @@ def read_fstab(kernel: Kernel, file: str, root: str, timeout: float) -> list[Mou
         raise VimageError("fstab_unreadable", file=file, why=error.strerror) from error
     steps = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if words:
-            step = _fstab_line(words, root, timeout, f"{file}:{number}")
-            if step is not None:
-                steps.append(step)
+        line = line.split("#", 1)[0]
+        if line.strip():
+            try:
+                steps += mount_steps(line, root, timeout)
+            except ValueError as error:
+                raise VimageError("fstab_line", where=f"{file}:{number}",
+                                  why=str(error)) from error
     return steps
 
 
-def _fstab_line(words: list[str], root: str, timeout: float, where: str) -> MountStep | None:
-    if len(words) < 4:
-        raise VimageError("fstab_line", where=where,
-                          why="it needs device, directory, type, options")
-    source, directory, fstype, text = (_unescape(word) for word in words[:4])
-    options: Options = {}
-    for option in text.split(","):
-        name, equals, value = option.partition("=")
-        options[name] = value if equals else None
-    if "noauto" in options or fstype == "ignore" or fstype == "swap":
-        return None
-    base = root.rstrip("/")
-    normal = os.path.normpath(directory)
-    if normal != base and not normal.startswith(base + "/"):
-        raise VimageError("fstab_line", where=where, why=f"{directory} is not below {root}")
-    failok = "failok" in options
-    for word in ("rw", "auto", "failok", "late", ""):
-        options.pop(word, None)
-    return MountStep(fstype, source, root, normal[len(base):] or "/", options, timeout, failok)
+def mount_steps(line: str, root: str, timeout: float) -> list[MountStep]:
+    """A line of fstab(5) as a step; none where it says that it is not mounted with the others.
 
-
-def _unescape(word: str) -> str:
-    """The octal escapes of fstab(5): a space is \\040."""
-    parts = word.split("\\")
-    text = parts[0]
-    for part in parts[1:]:
-        if len(part) >= 3 and part[:3].isdigit() and all(c in "01234567" for c in part[:3]):
-            text += chr(int(part[:3], 8)) + part[3:]
-        else:
-            text += "\\" + part
-    return text
+    Raises ValueError with what is wrong with it.
+    """
+    found = fstab.parse(line)
+    if found.skipped:
+        return []
+    return [MountStep(found.fstype, found.source, root, fstab.below(root, found.directory),
+                      found.options, timeout, found.failok)]

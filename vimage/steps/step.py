@@ -3,10 +3,10 @@
 A step is a frozen dataclass: its fields are what the plan prints and what the journal
 keeps as ``arguments``, so that another process can make the same step again from the
 record and undo it.  ``do`` records its intent before it acts.  ``undo`` must cope with a step
-that was only begun: what it is about to take away it first looks for, and verifies.
+that was only begun: it looks for what it is about to remove, and checks that it is ours.
 
-Whoever wants to know something of a vimage asks its steps: which netgraph nodes to watch,
-which interfaces to show, what a change of the configuration adds, removes and amends.
+Steps also say what others want to know about a vimage: the netgraph nodes to watch, the
+interfaces to show, what a change of the configuration adds, removes and amends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import enum
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from vimage.kernel import ProcessId
+from vimage.kernel import Kernel, ProcessId
 
 if TYPE_CHECKING:
     from vimage.steps.context import StepContext
@@ -38,7 +38,7 @@ class Rank(enum.IntEnum):
     MOUNT = 9
     BRIDGE = 10
     RELEASE = 11
-    NOTHING = 12  # goes with another step
+    NOTHING = 12  # undone with another step
 
 
 class Step:
@@ -48,7 +48,7 @@ class Step:
     order: ClassVar[Rank] = Rank.NOTHING
     #: Whether ``undo`` runs commands of the user, which must not run twice.
     undo_runs_commands: ClassVar[bool] = False
-    #: Whether ``amend`` can change it in place.
+    #: Whether ``amend`` can change it in place, whatever differs.
     amendable: ClassVar[bool] = False
     #: Whether it can be done and undone while the vimage runs, by a reload.
     live: ClassVar[bool] = False
@@ -61,24 +61,30 @@ class Step:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What it is about.  Of two plans, steps with one identity are the same step, with
-        other arguments perhaps."""
+        """What the step acts on.  Steps of two plans with the same identity are the same step,
+        possibly with other arguments."""
         return (self.kind,)
 
     @property
     def makes(self) -> str:
-        """The interface that it makes."""
+        """The interface that it makes, "" for none."""
         return ""
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """The interfaces, made by other steps, that it is done to."""
+        """The interfaces, made by other steps, that it acts on."""
         return ()
 
     @property
     def interfaces(self) -> tuple[str, ...]:
-        """The interfaces of the vimage that it brings, for ``status``."""
+        """The interfaces that it gives the vimage, for ``status``."""
         return ()
+
+    @property
+    def change(self) -> str:
+        """What ``reload`` says was applied when it was amended, where no variable of the vimage
+        has changed."""
+        return ""
 
     @property
     def mandatory(self) -> bool:
@@ -86,26 +92,34 @@ class Step:
         return True
 
     def describe(self) -> str:
-        """The line of ``vimage plan start``."""
+        """The line of ``vimage plan start``; empty when there is nothing to print."""
         raise NotImplementedError
 
     def describe_undo(self) -> str:
         """The line of ``vimage plan stop``; empty when there is nothing to undo."""
         return ""
 
+    def expanded(self, kernel: Kernel) -> list[Step]:
+        """The steps that stand for it, where it only gives others when it is done.
+
+        Raises VimageError.
+        """
+        return [self]
+
     def nodes(self, results: Mapping[str, Any]) -> Mapping[int, str]:
         """The netgraph nodes that it needs while the vimage is ready: id and name."""
         return {}
 
     def process(self, results: Mapping[str, Any]) -> ProcessId | None:
-        """The process that should run while the vimage is ready."""
+        """The process that should run while the vimage is ready, None for none."""
         return None
 
     def record_ahead(self, context: StepContext) -> bool:
-        """Record the intent ahead of the step's turn, if all that an undo needs is known.
+        """Record the intent before the step's turn, if all that an undo needs is known by then.
 
-        The intents of several steps so travel in one write of the journal.  Of a step that
-        was recorded and never begun there is nothing to undo, and its undo finds that out.
+        So the intents of several steps take one write of the journal.  Such a step may never
+        begin: its undo must find that there is nothing to undo.  Returns whether the intent was
+        recorded.  Raises OSError, VimageError.
         """
         return False
 
@@ -117,12 +131,20 @@ class Step:
         raise NotImplementedError
 
     async def undo(self, context: StepContext) -> None:
-        """Take back what ``context.entry`` records.  Nothing to do is no error."""
+        """Undo what ``context.entry`` records.  It is not an error when nothing is left to undo.
+
+        Raises VimageError or OSError; the entry then stays in the record.
+        """
+
+    def can_amend(self, before: Step) -> bool:
+        """Whether ``amend`` can make it of ``before``, which has the same identity."""
+        return self.amendable
 
     async def amend(self, context: StepContext, before: Self) -> None:
         """Change what was done with the arguments of ``before`` to those of this step.
 
-        Whatever of it is already so is no error.  Raises VimageError or OSError.
+        It is not an error when part of it has been changed already.  Raises VimageError or
+        OSError.
         """
         raise NotImplementedError
 

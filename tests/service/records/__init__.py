@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROOT, PARENT, OTHER = "/usr/jail/r", "em1", "igb1"
@@ -52,7 +53,7 @@ STATE = "var/run/vimage"
 
 
 def restore(directory: Path, name: str) -> dict[str, str]:
-    """Put the host of a file into a directory that a Stage has made; returns its variables."""
+    """Put the host of a file into a directory that a Machine has made; returns its variables."""
     host = json.loads((HERE / name).read_text())
     (directory / "state").write_text("".join(json.dumps(line) + "\n" for line in host["kernel"]))
     for path, text in host["files"].items():
@@ -72,10 +73,10 @@ def save(directory: Path, name: str) -> None:
     import logging
 
     from vimage.configuration.load import loaded_from
-    from vimage.kernel.simulated import Hand, SimulatedKernel, SimulatedProcesses
+    from vimage.kernel import simulated
+    from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
     from vimage.kernel.simulated.virtual_time import run
-    from vimage.service import wire
-    from vimage.service.daemon import Service
+    from vimage.service import daemon, wire
     from vimage.service.reading import Reader
 
     kernel = SimulatedKernel.open(directory)
@@ -84,8 +85,12 @@ def save(directory: Path, name: str) -> None:
     for path in ("bin/sh", "bin/sleep", "usr/sbin/service"):
         Path(kernel.path(f"{ROOT}/{path}")).touch(mode=0o755)
     kernel.kld_load("ng_ether")
-    Hand(kernel).set_sysctl("kern.racct.enable", 1)
-    Hand(kernel).set_sysctl("hw.ncpu", 4)
+    control: Any = vars(simulated).get("HostControl") or vars(simulated)["Hand"]  # until level 1
+    control(kernel).set_sysctl("kern.racct.enable", 1)
+    control(kernel).set_sysctl("hw.ncpu", 4)
+
+    make: Any = vars(daemon).get("Daemon") or vars(daemon)["Service"]
+    request: Any = wire.request
 
     class Fixed(Reader):
         async def load(self, file=None):
@@ -93,12 +98,13 @@ def save(directory: Path, name: str) -> None:
             return self.loaded
 
     async def play() -> None:
-        service = Service(kernel, SimulatedProcesses(kernel), logging.getLogger("old"),
-                          reader=Fixed(kernel, None, None))
+        service = make(kernel, SimulatedProcesses(kernel), logging.getLogger("old"),
+                       reader=Fixed(kernel, None, None))
         task = asyncio.create_task(service.run())
         await asyncio.sleep(0.1)
         reader, writer = await asyncio.open_unix_connection(kernel.path(wire.SOCKET))
-        writer.write(wire.request("", "", ["start"]))
+        writer.write(request("", "", ["start"]) if wire.VERSION == "1"  # type: ignore
+                     else request("start"))
         writer.write_eof()
         print((await reader.read(-1)).decode())
         writer.close()
@@ -112,7 +118,7 @@ def save(directory: Path, name: str) -> None:
              for path in sorted((root / STATE).rglob("*.json"))}
     directories = [str(path.relative_to(root)) for path in sorted((root / STATE).rglob("*"))
                    if path.is_dir()]
-    changes: dict[tuple[str, object], object] = {}
+    changes: dict[tuple[str, object], list[Any]] = {}
     for line in (directory / "state").read_text().splitlines():
         for table, key, value in json.loads(line):
             changes[table, key] = [table, key, value]

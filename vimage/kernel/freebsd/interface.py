@@ -226,7 +226,7 @@ class Interfaces:
         return int(struct.unpack_from("<i", ifreq.named(self._fd, ifreq.SIOCGIFMTU, name))[0])
 
     def set_mtu(self, name: str, mtu: int) -> None:
-        ifreq.named(self._fd, ifreq.SIOCSIFMTU, name, "i", mtu)
+        set_mtu(self._fd, name, mtu)
 
     def set_mac(self, name: str, mac: str) -> None:
         address = sockaddr.mac_bytes(mac)
@@ -256,6 +256,10 @@ class Interfaces:
             ifreq.named(self._fd, ifreq.SIOCSIFRVNET, name, "i", jail)
             return
         raise OSError(errno.EEXIST, f"{name}: the host has an interface of that name")
+
+
+def set_mtu(descriptor: int, name: str, mtu: int) -> None:
+    ifreq.named(descriptor, ifreq.SIOCSIFMTU, name, "i", mtu)
 
 
 def rename(descriptor: int, name: str, new: str) -> None:

@@ -38,6 +38,9 @@ class _Vnet:
     def rename(self, name: str, new: str) -> None:
         interface.rename(self._fds["inet"], name, new)
 
+    def set_mtu(self, name: str, mtu: int) -> None:
+        interface.set_mtu(self._fds["inet"], name, mtu)
+
     def set_up(self, name: str) -> None:
         interface.set_flags(self._fds["inet"], name, Iff.UP, 0)
         if "inet6" in self._fds:

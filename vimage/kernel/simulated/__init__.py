@@ -11,7 +11,5 @@ from vimage.kernel.simulated.control import HostControl
 from vimage.kernel.simulated.host import SimulatedKernel, SimulatedVnet
 from vimage.kernel.simulated.processes import SimulatedProcess, SimulatedProcesses
 
-__all__ = ["Hand", "HostControl", "SimulatedKernel", "SimulatedProcess", "SimulatedProcesses",
+__all__ = ["HostControl", "SimulatedKernel", "SimulatedProcess", "SimulatedProcesses",
            "SimulatedVnet"]
-
-Hand = HostControl  # its former name

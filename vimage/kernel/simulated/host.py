@@ -431,6 +431,10 @@ class SimulatedVnet:
         with self._state.operation():
             interfaces.rename(self._state, self._vnet, name, new)
 
+    def set_mtu(self, name: str, mtu: int) -> None:
+        with self._state.operation():
+            interfaces.set_mtu(self._state, interfaces.find(self._state, self._vnet, name), mtu)
+
     def close(self) -> None:
         if self._socket == 0:
             return

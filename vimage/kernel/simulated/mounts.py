@@ -22,6 +22,7 @@ _OWN = {
     "fdescfs": {"from", "linrdlnk", "rdlnk", "nodup", "target"},
     "procfs": {"from", "export"},
     "linprocfs": {"from", "export"},
+    "linsysfs": {"from", "export"},
     "tmpfs": {"from", "size", "maxfilesize", "inodes", "uid", "gid", "mode", "export", "nonc",
               "union"},
     "nullfs": None,  # takes any

@@ -9,6 +9,7 @@ next.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 from typing import Any
 
@@ -23,8 +24,9 @@ NO_SERVICE = "no service"
 class Client:
     """One command, which may be killed."""
 
-    def __init__(self, world: World, verb: str, names: tuple[str, ...], **options: bool) -> None:
-        self.world = world
+    def __init__(self, supervised: SupervisedHost, verb: str, names: tuple[str, ...],
+                 **options: Any) -> None:
+        self.supervised = supervised
         self.verb, self.names, self.options = verb, names, options
         self.sent = asyncio.Event()
         self.dead = False
@@ -44,9 +46,9 @@ class Client:
                 return reply
             if reply is not None:  # it is ending, or hung up: wait for the end, or the next
                 await self._next()
-            if not listening(self.world.host.stage):
+            if not listening(self.supervised.host.machine):
                 if self.verb in ("start", "stop", "restart") and not self.options:
-                    await self.world.begin(anew=True)
+                    await self.supervised.begin(anew=True)
                     if self.verb != "start":
                         return await self._alone()
                 else:
@@ -55,7 +57,7 @@ class Client:
 
     async def _next(self) -> None:
         for _ in range(400):
-            if listening(self.world.host.stage) or self.world.service is None:
+            if listening(self.supervised.host.machine) or self.supervised.service is None:
                 return
             await asyncio.sleep(0.05)
 
@@ -64,14 +66,14 @@ class Client:
         reply = await self._ask()
         assert reply is not None
         if self.verb != "stop" or self.names:
-            client = Client(self.world, "stop", (), service_only=True)
+            client = Client(self.supervised, "stop", (), service_only=True)
             await client.task
         return reply
 
     async def _ask(self) -> Reply | None:
         try:
             reader, writer = await asyncio.open_unix_connection(
-                self.world.host.stage.kernel.path(wire.SOCKET))
+                self.supervised.host.machine.kernel.path(wire.SOCKET))
         except OSError:
             return None
         self._writer = writer
@@ -94,8 +96,8 @@ class Client:
         self.task.cancel()
 
 
-class World:
-    """See above."""
+class SupervisedHost:
+    """A host with a supervisor that begins services, and at most one service."""
 
     def __init__(self, host: Host, kernel: Any = None, processes: Any = None) -> None:
         self.host = host
@@ -109,13 +111,13 @@ class World:
         async with self._beginning:
             if self.service is not None and not self.service.done():
                 for _ in range(2000):
-                    if listening(self.host.stage) or self.service is None \
+                    if listening(self.host.machine) or self.service is None \
                             or self.service.done():
                         break
                     await asyncio.sleep(0.05)
             if self.service is None or self.service.done():
                 self.service = asyncio.create_task(self._supervise())
-                while not listening(self.host.stage) and not self.service.done():
+                while not listening(self.host.machine) and not self.service.done():
                     await asyncio.sleep(0.01)
 
     async def _supervise(self) -> None:
@@ -124,11 +126,14 @@ class World:
             self.services += 1
             service = self.host.new_service(self._kernel, self._processes)
             again = await service.run()
+            del service
+            await asyncio.sleep(0)
+            gc.collect()  # the end of the process closes what it had accepted and not yet read
 
     async def settled(self) -> None:
         """Wait until the service has ended, or is there for good."""
         for _ in range(2000):
-            if self.service is None or self.service.done() or listening(self.host.stage):
+            if self.service is None or self.service.done() or listening(self.host.machine):
                 return
             await asyncio.sleep(0.05)
         raise AssertionError("the service neither ends nor answers")

@@ -6,7 +6,7 @@ directory of the host, PARENT and OTHER for two interfaces of it.
 
 from __future__ import annotations
 
-KINDS: dict[str, str] = {
+CONFIGURATIONS: dict[str, str] = {
     "bridge": """
         vimage_list="a"
         vimage_a_rootdir="ROOT"
@@ -31,6 +31,16 @@ KINDS: dict[str, str] = {
         vimage_a_devfs_enable="NO"
         vimage_a_addr0="192.0.2.2/24 2001:db8::2/64"
         vimage_a_defaultrouter="192.0.2.1"
+        """,
+    "MTU": """
+        vimage_list="a"
+        vimage_a_rootdir="ROOT"
+        vimage_a_bridges="PARENT PARENT"
+        vimage_a_boot="none"
+        vimage_a_devfs_enable="NO"
+        vimage_a_mtu0="1280"
+        vimage_a_addr0="2001:db8::2/64"
+        vimage_a_mtu1="1400"
         """,
     "whole interface": """
         vimage_list="a"
@@ -60,6 +70,16 @@ KINDS: dict[str, str] = {
         vimage_a_rootdir="ROOT"
         vimage_b_rootdir="ROOT"
         vimage_a_bridges="PARENT"
+        """,
+    "lines of fstab": """
+        vimage_list="a b"
+        vimage_boot="none"
+        vimage_devfs_enable="NO"
+        vimage_a_rootdir="ROOT"
+        vimage_b_rootdir="ROOT"
+        vimage_a_mount0="ROOT/bin ROOT/etc nullfs ro,noatime 0 0"
+        vimage_a_mount1="tmpfs ROOT/dev tmpfs"
+        vimage_b_mount="tmpfs ROOT/dev tmpfs rw"
         """,
     "shared root": """
         vimage_list="a"
@@ -109,7 +129,7 @@ KINDS: dict[str, str] = {
 def variables(kind: str, *, root: str, parent: str, other: str) -> dict[str, str]:
     """The variables of a kind, as a shell would read them."""
     found = {}
-    for line in KINDS[kind].split("\n"):
+    for line in CONFIGURATIONS[kind].split("\n"):
         name, equals, value = line.strip().partition("=")
         if equals:
             value = value.strip('"')

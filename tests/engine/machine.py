@@ -1,4 +1,4 @@
-"""A simulated host with one configuration, and processes of vimage that come and go."""
+"""A simulated host with one configuration, on which processes of vimage come and go."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from tests.engine.kinds import variables
+from tests.engine.configurations import variables
 from tests.lib import snapshot
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
@@ -18,8 +18,8 @@ STATE = "/var/run/vimage"
 THREADS = os.environ.get("VIMAGE_TEST_THREADS") == "1"
 
 
-class Stage:
-    """The host outlives its processes.
+class Machine:
+    """A simulated host that outlives its processes.
 
     ``threads``: the calls that sleep on a real host are made in threads, as there.  Unless a
     test says which, VIMAGE_TEST_THREADS=1 in the environment has them: every test of the
@@ -35,7 +35,7 @@ class Stage:
             Path(self.kernel.path(f"{ROOT}/{path}")).touch(mode=0o755)
         self.kernel.kld_load("ng_ether")
         self.kernel.boot_id()
-        self.hand = HostControl(self.kernel)
+        self.control = HostControl(self.kernel)
         self.before = self.look()
         self.variables = variables(kind, root=ROOT, parent=PARENT, other=OTHER)
 
