@@ -4,7 +4,6 @@ the service."""
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import sys
 import threading
@@ -108,7 +107,7 @@ def test_from_nothing(host: Host) -> None:
     call, = host.calls()
     assert call.startswith(f"-r -f -P {host.directory}/supervisor.pid "
                            f"-p {host.directory}/service.pid -t vimage {sys.executable} ")
-    assert call.endswith(f"/vimage service --supervised -f {os.getcwd()}/rc.conf")
+    assert call.endswith("/vimage service --supervised")
     assert answered(host.run("start", "a")) == {READY}
     assert len(host.calls()) == 1
 
