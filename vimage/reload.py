@@ -13,7 +13,8 @@ from vimage.jobs import Action, Job
 from vimage.journal import CHANGING, READY, Record
 from vimage.messages import VimageError
 from vimage.model import Vimage
-from vimage.session import DONE, FAILED, Operation, Session
+from vimage.operation import DONE, FAILED, Operation
+from vimage.session import Session
 from vimage.steps.kinds import steps_of
 
 

@@ -1,4 +1,4 @@
-"""What start, stop and restart mean: which jobs they make, and what they refuse.
+"""What start and stop mean: which jobs they make, and what they refuse.
 
 The command and the service both act through a ``Session``.  An operation is accepted as a whole
 (``accept_...``, which never waits: all its jobs are put into their queues at once), and then
@@ -11,16 +11,17 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vimage import check
 from vimage.configuration.load import Loaded
 from vimage.engine import Engine, NoObserver, Observer, Outcome, Result, interrupted, reason
 from vimage.journal import CHANGING, DIRECTORY, READY, Journal, Newer, Record
-from vimage.jobs import Action, Job, Jobs, Report, ended, silent
+from vimage.jobs import Action, Job, Jobs, Report, silent
 from vimage.kernel import Kernel, Processes
 from vimage.messages import Problem, VimageError
 from vimage.model import Configuration, Vimage
+from vimage.operation import FAILED, Answer, Operation, refusal
 from vimage.order import closure
 from vimage.references import References
 from vimage.status import problems_of, unknown_name
@@ -31,66 +32,11 @@ from vimage.steps.kinds import KINDS
 #: Seconds of rcshutdown_timeout kept for what comes after vimage.
 RESERVE = 10.0
 
-#: Exit status, as the manual gives it.
-DONE, FAILED, NOTHING_TOUCHED = 0, 1, 2
-
 #: The key in the journal of vimage_list as it was last applied.
 _LIST = "list"
 
 #: What the journal remembers it by that a vimage is to be started again: with its name.
 RESTART = "restart."
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The end of an operation."""
-
-    status: int
-    results: tuple[Result, ...] = ()
-    problems: tuple[Problem, ...] = ()  # those that belong to no result
-
-
-@dataclass(slots=True)
-class Operation:
-    """A start, stop or restart that was accepted, or refused."""
-
-    report: Report = silent
-    jobs: list[Job] = field(default_factory=list)
-    skipped: list[Result] = field(default_factory=list)
-    problems: tuple[Problem, ...] = ()
-    reported_late: list[Result] = field(default_factory=list)  # of jobs that have ended
-    refused: bool = False  # nothing was started or touched
-
-    @property
-    def count(self) -> int:
-        """How many vimages it is about."""
-        return len({job.name for job in self.jobs} | {each.name for each in self.skipped})
-
-    def take_part_in(self, job: Job) -> None:
-        """Make a job of another operation one of this one, too."""
-        if job in self.jobs:
-            return
-        self.jobs.append(job)
-        if not job.has_ended:
-            job.reports.append(self.report)
-        elif job.result is not None:
-            self.reported_late.append(job.result)
-
-    async def answer(self) -> Answer:
-        """Wait for its end."""
-        if self.refused:
-            return Answer(NOTHING_TOUCHED, tuple(self.skipped), self.problems)
-        for result in (*self.skipped, *self.reported_late):
-            self.report(result)
-        results = (*self.skipped, *await ended(self.jobs))
-        failed = any(not result.ok for result in results) \
-            or any(not problem.warning for problem in self.problems)
-        return Answer(FAILED if failed else DONE, results, self.problems)
-
-
-def refusal(problems: Iterable[Problem]) -> Operation:
-    """An operation that does nothing, because of ``problems``."""
-    return Operation(problems=tuple(dict.fromkeys(problems)), refused=True)
 
 
 @dataclass(slots=True)
@@ -121,7 +67,7 @@ class Session:
         #: Held from reading the configuration until the jobs are in their queues, so that
         #: operations are accepted in the order in which they were asked for.
         self.admission = asyncio.Lock()
-        self._starts: dict[Job, Start] = {}
+        self.starting: dict[Job, Start] = {}
 
     def close(self) -> None:
         """End the threads and release the journal, so that another process can act."""
@@ -175,10 +121,10 @@ class Session:
     def with_dependents(self, names: Iterable[str]) -> list[str]:
         """The given vimages and, before each, those that depend on it and run or are to be
         started."""
-        users = self._users()
+        users = self.users()
         return closure(names, lambda name: users.get(name, ()))
 
-    def _users(self) -> Mapping[str, Sequence[str]]:
+    def users(self) -> Mapping[str, Sequence[str]]:
         """For each vimage those that depend on it and run or are to be started."""
         users: defaultdict[str, list[str]] = defaultdict(list)
         for name in dict.fromkeys([*self.records, *self.jobs.starts()]):
@@ -186,11 +132,11 @@ class Session:
                 users[other].append(name)
         return users
 
-    def _will_run(self, name: str) -> bool:
+    def will_run(self, name: str) -> bool:
         """Whether something of it exists once all jobs accepted so far have ended."""
         return self._after_jobs(name, name in self.records or name in self.newer)
 
-    def _will_be_ready(self, name: str) -> bool:
+    def will_be_ready(self, name: str) -> bool:
         """Whether it is ready once all jobs accepted so far have ended, if all goes well."""
         record = self.records.get(name)
         return self._after_jobs(name, record is not None and record.state in (READY, CHANGING))
@@ -241,42 +187,42 @@ class Session:
         """
         self.set_parallel(loaded.configuration.parallel)
         all_or_none = all_or_none and bool(names)
-        refused = self._refused()
+        refused = self.refused()
         if refused is not None:
             return refused
         general = [problem for problem in loaded.errors if not problem.vimage]
-        wanted, bad = self._sort(loaded, names or loaded.configuration.list)
+        wanted, bad = self.sort(loaded, names or loaded.configuration.list)
         if all_or_none and bad:
             return refusal([*general, *_flat(bad)])
         vimages = loaded.configuration.vimages
-        free = self._free(wanted)
-        taken = self._taken(loaded, free)
+        free = self.free(wanted)
+        taken = self.taken(loaded, free)
         if all_or_none:
             bad = {name: problems for name in free
-                   if (problems := self._preflight(vimages[name], loaded.configuration, taken))}
+                   if (problems := self.preflight(vimages[name], loaded.configuration, taken))}
             if bad:
                 return refusal([*general, *_flat(bad)])
         operation = Operation(report, problems=tuple(general))
-        operation.skipped = [*self._unknown(names or loaded.configuration.list),
+        operation.skipped = [*self.unknown(names or loaded.configuration.list),
                              *self._skip(loaded, wanted, bad)]
         out = {result.name for result in operation.skipped}
-        operation.jobs = self._start_jobs(loaded, [n for n in wanted if n not in out], report,
+        operation.jobs = self.start_jobs(loaded, [n for n in wanted if n not in out], report,
                                           file, checked=free if all_or_none else (), taken=taken)
         self.jobs.add(operation.jobs)
         return operation
 
-    def _start_jobs(self, loaded: Loaded, names: Sequence[str], report: Report, file: str, *,
+    def start_jobs(self, loaded: Loaded, names: Sequence[str], report: Report, file: str, *,
                     checked: Container[str] = (), taken: Container[str] = (),
                     stops: Mapping[str, Job] | None = None,
                     joined: Mapping[str, Job] | None = None) -> list[Job]:
         configuration, jobs = loaded.configuration, dict[str, Job]()
 
         async def act(job: Job) -> Result | None:
-            start = self._starts[job]
+            start = self.starting[job]
             try:
                 return await self._start(job, start, taken)
             finally:
-                del self._starts[job]
+                del self.starting[job]
 
         for name in names:
             job = jobs[name] = Job(name, Action.START, act, report)
@@ -285,7 +231,7 @@ class Session:
             before = {**(joined or {}), **jobs}
             job.needs = [before[other] for other in vimage.depend if other in before]
             job.stop_before = (stops or {}).get(name)
-            self._starts[job] = Start(vimage, configuration, file, name in checked)
+            self.starting[job] = Start(vimage, configuration, file, name in checked)
         return list(jobs.values())
 
     async def _start(self, job: Job, start: Start, taken: Container[str]) -> Result | None:
@@ -303,7 +249,7 @@ class Session:
                 self.engine.observer.failed(start.vimage, start.file, failed)
                 return failed
         if name not in self.records and not start.checked:
-            problems = self._preflight(start.vimage, start.configuration, taken)
+            problems = self.preflight(start.vimage, start.configuration, taken)
             if problems:
                 return Result(name, Outcome.SKIPPED, tuple(problems))
         result = await self.engine.start(start.vimage, start.configuration, start.file)
@@ -323,7 +269,7 @@ class Session:
         """Stop the vimages named, or all that run or are to be started."""
         if loaded is not None:
             self.set_parallel(loaded.configuration.parallel)
-        refused = self._refused()
+        refused = self.refused()
         if refused is not None:
             return refused
         known = self._known(loaded)
@@ -336,11 +282,11 @@ class Session:
     def _accept_stop(self, names: Sequence[str], report: Report) -> Operation:
         operation = Operation(report)
         self.jobs.interrupt_starts(names)
-        operation.jobs = self._stop_jobs(names, report)
+        operation.jobs = self.stop_jobs(names, report)
         self.jobs.add(operation.jobs)
         return operation
 
-    def _stop_jobs(self, names: Sequence[str], report: Report) -> list[Job]:
+    def stop_jobs(self, names: Sequence[str], report: Report) -> list[Job]:
         """``names`` come with their dependents before them."""
         async def act(job: Job) -> Result:
             if job.name in self.newer:
@@ -348,7 +294,7 @@ class Session:
             return await self.engine.stop(job.name)
 
         jobs = {name: Job(name, Action.STOP, act, report) for name in names}
-        users = self._users()
+        users = self.users()
         for name, job in jobs.items():
             for user in users.get(name, ()):
                 before = jobs.get(user) or self.jobs.last(user)
@@ -371,112 +317,6 @@ class Session:
         listed = loaded.configuration.list if loaded is not None else ()
         order = {name: index for index, name in enumerate(listed)}
         return sorted(running, key=lambda name: -order.get(name, len(order)))
-
-    # -- restart ------------------------------------------------------------------------------
-
-    async def restart(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
-                      file: str = "") -> Answer:
-        """Stop, then start, and wait for it."""
-        return await self.accept_restart(loaded, names, report, file).answer()
-
-    def accept_restart(self, loaded: Loaded, names: Sequence[str], report: Report = silent,
-                       file: str = "") -> Operation:
-        """Stop, then start, the vimages named, or all of vimage_list, and what depends on them.
-
-        A vimage that could not be started again is not stopped.  Where another restart of a
-        vimage is still stopping it, that one's jobs are joined.
-        """
-        self.set_parallel(loaded.configuration.parallel)
-        refused = self._refused()
-        if refused is not None:
-            return refused
-        general = [problem for problem in loaded.errors if not problem.vimage]
-        wanted, bad = self._sort(loaded, names or loaded.configuration.list)
-        asked = [name for name in wanted if not names or name in names]
-        running = [name for name in self.with_dependents(asked) if self._will_run(name)]
-        vimages = loaded.configuration.vimages
-        for name in running:
-            if name not in vimages:
-                bad[name] = problems_of(loaded, name)
-        free = self._free([name for name in wanted if name not in running])
-        taken = self._taken(loaded, free)
-        for name in dict.fromkeys([*running, *free]):
-            if name not in bad and (problems := self._preflight(
-                    vimages[name], loaded.configuration, taken, running=name in running)):
-                bad[name] = problems
-        kept = self._not_restarted(loaded, asked, bad)
-        if names and kept:
-            return refusal([*general, *_flat(kept)])
-        operation = Operation(report, problems=tuple(general))
-        operation.skipped = [*self._unknown(names or loaded.configuration.list),
-                             *(Result(name, Outcome.SKIPPED, tuple(problems))
-                               for name, problems in kept.items())]
-        self._restart_jobs(operation, loaded, [n for n in asked if n not in kept], file)
-        return operation
-
-    def _restart_jobs(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
-                      file: str) -> None:
-        joined = self._join(operation, loaded, asked, file)
-        fresh = [name for name in asked if name not in joined]
-        stopping = [name for name in self.with_dependents(fresh) if name not in joined
-                    and (name in fresh or self._will_run(name))]
-        running = [name for name in stopping if self._will_run(name)]
-        needed = closure(stopping, lambda name: loaded.configuration.vimages[name].depend)
-        starting = [name for name in needed if name in stopping
-                    or name not in joined and not self._will_be_ready(name)]
-        self.jobs.interrupt_starts(stopping, of_restarts=False)
-        stops = {job.name: job for job in self._stop_jobs(running, operation.report)}
-        starts = self._start_jobs(loaded, starting, operation.report, file, stops=stops,
-                                  joined=joined)
-        new = [*stops.values(), *starts]
-        self.jobs.add(new)
-        operation.jobs += new
-
-    def _join(self, operation: Operation, loaded: Loaded, asked: Sequence[str],
-              file: str) -> dict[str, Job]:
-        """Take part in restarts that have not ended their stop, with those of their dependents;
-        returns the starts that are joined.  A dependency comes before what depends on it."""
-        vimages, joined = loaded.configuration.vimages, dict[str, Job]()
-        for name in asked:
-            last, depend = self.jobs.last(name), vimages[name].depend
-            if last is None or not last.restart_in_stop or last.interrupted \
-                    or set(last.depend) != set(depend):
-                continue
-            needed = closure(depend, lambda other: vimages[other].depend)
-            if any(other in asked and other not in joined for other in needed):
-                continue  # it has to start after what is stopped anew
-            joined[name] = last
-            self._starts[last] = Start(vimages[name], loaded.configuration, file, checked=False)
-            for user in self.with_dependents([name]):
-                start = self.jobs.last(user)
-                if start is last or start is not None and last in start.needs:
-                    for job in (start.stop_before, start):
-                        if job is not None:
-                            operation.take_part_in(job)
-        return joined
-
-    def _not_restarted(self, loaded: Loaded, asked: Sequence[str],
-                       bad: Mapping[str, list[Problem]]) -> dict[str, list[Problem]]:
-        """The vimages that are not restarted, and why: one of them, of what it depends on, or of
-        what depends on it could not be started again."""
-        kept = dict(bad)
-        changed = True
-        while changed:
-            changed = False
-            for name in asked:
-                if name in kept:
-                    continue
-                for other in loaded.configuration.vimages[name].depend:
-                    if other in kept:
-                        kept[name] = [Problem.of("depend_failed", vimage=name, name=name,
-                                                 other=other)]
-                users = [user for user in self.with_dependents([name])
-                         if user != name and user in kept and self._will_run(user)]
-                if users:
-                    kept[name] = [Problem.of("restart_stops", vimage=name, name=name,
-                                             other=users[0])]
-                changed = changed or name in kept
-        return kept
 
     # -- shutdown -----------------------------------------------------------------------------
 
@@ -514,7 +354,7 @@ class Session:
 
     # -- before anything is touched ---------------------------------------------------------------
 
-    def _refused(self) -> Operation | None:
+    def refused(self) -> Operation | None:
         try:
             problems = check.host(self.kernel, privileged=self.privileged)
         except OSError as error:
@@ -524,7 +364,7 @@ class Session:
         check.load_modules(self.kernel)
         return None
 
-    def _sort(self, loaded: Loaded,
+    def sort(self, loaded: Loaded,
               names: Iterable[str]) -> tuple[list[str], dict[str, list[Problem]]]:
         """The names that the configuration has, with what they depend on before each; and the
         problems of the other names."""
@@ -539,12 +379,12 @@ class Session:
         vimages = loaded.configuration.vimages
         return closure(good, lambda name: vimages[name].depend), bad
 
-    def _free(self, names: Iterable[str]) -> list[str]:
+    def free(self, names: Iterable[str]) -> list[str]:
         """The vimages of which nothing exists, and that have no job."""
         return [name for name in names if name not in self.records
                 and not self.jobs.busy(name)]
 
-    def _taken(self, loaded: Loaded, names: Iterable[str]) -> frozenset[str]:
+    def taken(self, loaded: Loaded, names: Iterable[str]) -> frozenset[str]:
         """The vimages for which a jail of the same name exists already.
 
         Looked up at once before the first start, since the kernel locks its list of jails while
@@ -553,7 +393,7 @@ class Session:
         return frozenset(name for name in names
                          if check.jail(self.kernel, loaded.configuration.vimages[name]))
 
-    def _preflight(self, vimage: Vimage, configuration: Configuration, taken: Container[str], *,
+    def preflight(self, vimage: Vimage, configuration: Configuration, taken: Container[str], *,
                    running: bool = False) -> list[Problem]:
         """The errors that would make the start of a vimage fail on this host."""
         problems = check.jail(self.kernel, vimage) if vimage.name in taken else []
@@ -561,7 +401,7 @@ class Session:
                                  running=running)
         return [problem for problem in problems if not problem.warning]
 
-    def _unknown(self, names: Iterable[str]) -> list[Result]:
+    def unknown(self, names: Iterable[str]) -> list[Result]:
         """Results for the vimages that a newer version has started: they are left alone."""
         return [Result(name, Outcome.FAILED, (self.newer[name].problem,))
                 for name in names if name in self.newer]

@@ -11,7 +11,8 @@ from tests.lib import snapshot
 from vimage.configuration.load import Loaded, loaded_from
 from vimage.kernel.simulated import HostControl, SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
-from vimage.session import Answer, Session, open_session
+from vimage.operation import Answer
+from vimage.session import Session, open_session
 
 ROOT, PARENT, OTHER = "/usr/jail/r", "em1", "igb1"
 STATE = "/var/run/vimage"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from vimage.journal import READY
 from vimage.kernel.simulated import SimulatedKernel, SimulatedProcesses
 from vimage.kernel.simulated.virtual_time import run
 from vimage.reload import reload
+from vimage.restart import restart
 
 SEED = 238326
 RUNS = int(os.environ.get("VIMAGE_CAMPAIGN", "3000"))
@@ -114,7 +116,9 @@ class Campaign:
             if verb == "reload":
                 await reload(session, self.machine.loaded, Printer("reload"))
             else:
-                await getattr(session, verb)(self.machine.loaded, names)
+                acts = {"start": session.start, "stop": session.stop,
+                        "restart": partial(restart, session)}
+                await acts[verb](self.machine.loaded, names)
 
         try:
             run(play())

@@ -8,7 +8,8 @@ from vimage.commands.line import Line
 from vimage.configuration.load import record_macs
 from vimage.engine import Result
 from vimage.messages import VimageError
-from vimage.session import Answer, Operation
+from vimage.operation import Answer, Operation
+from vimage.restart import Restart
 
 
 def run(context: Context, line: Line) -> int:
@@ -40,8 +41,9 @@ def act_here(context: Context, verb: str, names: list[str], *, going_down: bool 
             if verb == "stop":
                 return session.accept_stop(loaded, names, report)
             assert loaded is not None
-            accept_it = session.accept_start if verb == "start" else session.accept_restart
-            return accept_it(loaded, names, report, context.file or "")
+            if verb == "restart":
+                return Restart(session, loaded, names, report, context.file or "").accept()
+            return session.accept_start(loaded, names, report, context.file or "")
 
         async def act() -> Answer:
             await session.recover()

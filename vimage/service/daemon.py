@@ -34,14 +34,9 @@ from vimage.service.reading import Reader
 from vimage.service.restarts import Restarts
 from vimage.service.server import PATIENCE, Request, Server, ServiceEnding
 from vimage.service.watch import Watch, runs
-from vimage.session import (
-    DONE,
-    FAILED,
-    NOTHING_TOUCHED,
-    Operation,
-    Session,
-    open_session,
-)
+from vimage.operation import DONE, FAILED, NOTHING_TOUCHED, Operation
+from vimage.restart import Restart
+from vimage.session import Session, open_session
 
 #: The key in the journal of a start that an ending service leaves to the next one.
 _LEFT = "request.{}"
@@ -307,8 +302,8 @@ class Daemon:
         async with self.session.admission:
             loaded = await self._load(request.file)
             self._check_open()
-            operation = self.session.accept_restart(loaded, request.names,
-                                                    self._report_to(sink), request.file or "")
+            operation = Restart(self.session, loaded, request.names, self._report_to(sink),
+                                request.file or "").accept()
             self._accepted("restart", operation, sink)
         return await self._answer(operation, sink)
 
