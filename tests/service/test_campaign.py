@@ -11,6 +11,7 @@ import os
 import random
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,9 +117,9 @@ class Campaign:
             if verb == "reload":
                 await reload(session, self.machine.loaded, Printer("reload"))
             else:
-                acts = {"start": session.start, "stop": session.stop,
-                        "restart": partial(restart, session)}
-                await acts[verb](self.machine.loaded, names)
+                act: Any = {"start": session.start, "stop": session.stop,
+                            "restart": partial(restart, session)}[verb]
+                await act(self.machine.loaded, names)
 
         try:
             run(play())
