@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, encode, raw, rows
+from tests.service.conftest import Host, SlowReader, ask, encode, raw, rows
 
 
 @pytest.fixture
@@ -238,5 +239,110 @@ def test_a_process_of_a_newer_record_that_ignores_term(host: Host) -> None:
         async with host.serving():
             await ask(host.machine, "stop", shutdown=True)
         assert [p for p in host.machine.control.processes() if p[1]] == []
+
+    host.play(play)
+
+
+# -- what is being accepted, or changed, when the end comes --------------------------------------
+
+
+async def shut_down(host: Host) -> None:
+    assert (await ask(host.machine, "stop", shutdown=True)).status == 0
+
+
+async def send_sigterm(host: Host) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    await host.until_it_ends(60)
+
+
+End = Callable[[Host], Awaitable[None]]
+
+
+@pytest.mark.parametrize("end", [shut_down, send_sigterm])
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_no_start_that_reads_rc_conf_when_the_end_comes(host: Host, end: End, verb: str) -> None:
+    host.set(b_exec_prestart="echo begun")
+
+    async def play() -> None:
+        async with host.serving(reader=SlowReader(host.machine)) as service:
+            request = asyncio.create_task(ask(host.machine, verb, "b"))
+            await asyncio.sleep(0.1)
+            await end(host)
+            reply = await request
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert service.session.jobs.names() == []
+            assert host.ran_with("echo begun") == []
+
+    host.play(play)
+
+
+@pytest.mark.parametrize("end", [shut_down, send_sigterm])
+@pytest.mark.parametrize("verb", ["stop", "start"])
+def test_no_start_of_a_reload_that_waits_when_the_end_comes(host: Host, end: End,
+                                                            verb: str) -> None:
+    """It waits for what is under way, and b is new in the list."""
+    host.set(list="a", b_exec_prestart="echo begun",
+             **{"a_exec_prestop" if verb == "stop" else "a_exec_prestart": "sleep 30"})
+
+    async def play() -> None:
+        async with host.serving() as service:
+            if verb == "stop":
+                await ask(host.machine, "start")
+            first = asyncio.create_task(ask(host.machine, verb, "a"))
+            await asyncio.sleep(1)
+            host.set(list="a b")
+            reload = asyncio.create_task(ask(host.machine, "reload"))
+            await asyncio.sleep(1)
+            await end(host)
+            await first
+            reply = await reload
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert service.session.jobs.names() == []
+            assert host.ran_with("echo begun") == []
+
+    host.play(play)
+
+
+@pytest.mark.parametrize("words, options", [
+    (["reexec"], {}), (["stop"], {"service_only": True})], ids=["reexec", "service only"])
+def test_a_shutdown_does_not_wait_for_a_service_that_ends(
+        host: Host, words: list[str], options: dict[str, bool]) -> None:
+    """That one finishes what is under way; a shutdown cuts it short."""
+    host.set(a_exec_prestart="sleep 50")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "b")
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
+            await asyncio.sleep(1)
+            end = asyncio.create_task(ask(host.machine, *words, **options))
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+            reply = await raw(host.machine, encode("stop", shutdown=True))
+            assert asyncio.get_running_loop().time() - begun < 5
+            assert (reply.status, reply.lines) == (0, ["a not running", "b stopped"])
+            assert "a: start interrupted by stop" in (await start).err
+            await end
+
+    host.play(play)
+
+
+def test_a_shutdown_cuts_a_reload_short(host: Host) -> None:
+    """Nothing of the change is taken back: the stop undoes all of it."""
+    host.script("etc/rc.d/slow", "sleep 40")
+    host.set(list="a", a_command="/bin/sleep 1000000", a_stop_timeout="1")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            host.set(a_afterstart_services="slow", a_bridges="em1")
+            reload = asyncio.create_task(ask(host.machine, "reload"))
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+            await ask(host.machine, "stop", shutdown=True)
+            assert asyncio.get_running_loop().time() - begun < 5
+            reply = await reload
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert [p for p in host.machine.control.processes() if p[1]] == []
 
     host.play(play)
