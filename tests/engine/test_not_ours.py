@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+import pytest
 
 from tests.engine.machine import ROOT, Machine
 from tests.lib.snapshot import difference
@@ -27,6 +30,22 @@ def test_another_jail_under_the_same_number(tmp_path: Path) -> None:
     machine.kernel.new_task(jid, ("/bin/other",))
     assert machine.stop().status == 0
     assert machine.kernel.jail_list() == {jid}
+    assert [words for _, of, words in machine.control.processes() if of == jid] == ["/bin/other"]
+
+
+def test_another_jail_of_the_name_of_one_that_was_not_yet_made(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails before it comes to its jail, and undoes what it has done."""
+    machine = Machine(tmp_path, "bridge")
+    made = []
+
+    def fails(*_: object) -> None:
+        made.append(machine.kernel.jail_create({"name": "a", "path": "/", "persist": True}))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(machine.kernel, "ng_eiface_set_mac", fails)
+    assert machine.start().status == 1
+    assert machine.kernel.jail_list() == set(made) != set()
 
 
 def test_others_on_a_host_only_bridge_keep_it(tmp_path: Path) -> None:
