@@ -4,7 +4,6 @@ the service."""
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import sys
 import threading
@@ -104,11 +103,12 @@ READY = (0, "a ready\n", "")
 
 
 def test_from_nothing(host: Host) -> None:
+    """The file goes with the request; it is not the service's own."""
     assert answered(host.run("-f", "rc.conf", "start", "a")) == {READY}
     call, = host.calls()
     assert call.startswith(f"-r -f -P {host.directory}/supervisor.pid "
                            f"-p {host.directory}/service.pid -t vimage {sys.executable} ")
-    assert call.endswith(f"/vimage service --supervised -f {os.getcwd()}/rc.conf")
+    assert call.endswith("/vimage service --supervised")
     assert answered(host.run("start", "a")) == {READY}
     assert len(host.calls()) == 1
 
