@@ -11,6 +11,7 @@ import pytest
 from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows, state
+from vimage.kernel.simulated.events import SimulatedEvents
 
 TICK = 2.0
 
@@ -232,6 +233,31 @@ def test_a_start_that_failed_is_tried_again(host: Host) -> None:
             host.file("good").touch()
             await asyncio.sleep(100)
             assert (await rows(host.machine))["a"]["state"] == "ready"
+
+    host.play(play)
+
+
+def test_a_program_whose_end_could_not_be_asked_for_at_first(
+        host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked for again until that succeeds, and logged once that it did not."""
+    host.set(a_command="/bin/sleep 100000", a_restart="on-failure")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    async def play() -> None:
+        async with host.serving():
+            with monkeypatch.context() as patched:
+                patched.setattr(SimulatedEvents, "watch_process", fails)
+                await ask(host.machine, "start", "a")
+                await asyncio.sleep(10)
+            await asyncio.sleep(TICK)
+            jid = host.jid("a")
+            host.machine.control.end_process(host.program("a"))
+            await asyncio.sleep(10)
+            assert host.jid("a") != jid
+            assert caplog.messages.count(
+                "a: its command cannot be watched: Cannot allocate memory") == 1
 
     host.play(play)
 
