@@ -70,3 +70,14 @@ def test_a_host_only_bridge_without_its_interface(tmp_path: Path) -> None:
     machine.kernel.ng_shutdown("lan0bridge:link0")
     assert machine.stop().status == 0
     assert difference(before, machine.look()) == []
+
+
+def test_resource_rules_that_somebody_has_added(tmp_path: Path) -> None:
+    """With rctl(8), for the jail of a vimage that has rules of its own."""
+    machine = Machine(tmp_path, "bridge")
+    machine.control.set_sysctl("kern.racct.enable", 1)
+    machine.variables["vimage_a_rctl"] = "maxproc:deny=10 vmemoryuse:deny=512m"
+    assert machine.start().status == 0
+    machine.kernel.rctl_add("jail:a:openfiles:deny=100")
+    assert machine.stop().status == 0
+    assert machine.control.rules() == ["jail:a:openfiles:deny=100"]
