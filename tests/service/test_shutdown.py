@@ -14,6 +14,9 @@ import pytest
 
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, SlowReader, ask, encode, raw, rows
+from vimage.commands import lifecycle
+from vimage.main import main
+from vimage.messages import VimageError
 
 
 @pytest.fixture
@@ -174,6 +177,36 @@ def test_the_service_only_on_a_simulated_host(command) -> None:
     done = command("stop", "--service-only")
     assert done.returncode in (0, 2) and "Traceback" not in done.stderr
     assert running(command) == ["a", "b"]
+
+
+def test_a_shutdown_without_a_service_leaves_nodes_to_the_reboot(host: Host) -> None:
+    """Also those of a start that an earlier process did not finish."""
+    from tests.service.test_levels import edit
+
+    conf = host.machine.directory / "rc.conf"
+    conf.write_text('vimage_list="a"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
+                    'vimage_a_rootdir="/usr/jail/r"\nvimage_a_bridges="em1"\n')
+    words = ["--simulated-host", str(host.machine.directory), "-f", str(conf)]
+    assert main([*words, "start"]) == 0
+    edit(host.state_file("vimages/a.json"), lambda data: data.update(state="starting"))
+    assert main([*words, "stop", "--shutdown"]) == 0
+    assert host.has_node("ng0_a:") and host.machine.kernel.jail_list()
+
+
+def test_a_stop_needs_no_room_for_what_rc_conf_says(
+        host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which MAC addresses were chosen is of no use to it."""
+    def full(*_: object) -> None:
+        raise VimageError("state_unwritable", path="/var/db/vimage", why="No space left")
+
+    conf = host.machine.directory / "rc.conf"
+    conf.write_text('vimage_list="a"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
+                    'vimage_a_rootdir="/usr/jail/r"\n')
+    words = ["--simulated-host", str(host.machine.directory), "-f", str(conf)]
+    assert main([*words, "start"]) == 0
+    monkeypatch.setattr(lifecycle, "record_macs", full)
+    assert main([*words, "stop"]) == 0
+    assert not host.machine.kernel.jail_list()
 
 
 def test_the_command_without_a_service_obeys_as_the_service_does(host: Host) -> None:
