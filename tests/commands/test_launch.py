@@ -103,6 +103,7 @@ READY = (0, "a ready\n", "")
 
 
 def test_from_nothing(host: Host) -> None:
+    """The file goes with the request; it is not the service's own."""
     assert answered(host.run("-f", "rc.conf", "start", "a")) == {READY}
     call, = host.calls()
     assert call.startswith(f"-r -f -P {host.directory}/supervisor.pid "

@@ -18,6 +18,10 @@ def test_rules_come_and_go(host):
     name = host.kernel.jail_get(host.jail()).name
     host.kernel.rctl_add(f"jail:{name}:maxproc:deny=100")
     host.kernel.rctl_add(f"jail:{name}:memoryuse:deny=64m")
+    host.kernel.rctl_add(f"jail:{name}:openfiles:log=64k")
+    host.kernel.rctl_remove(f"jail:{name}:openfiles:log")
+    with fails(errno.ESRCH):
+        host.kernel.rctl_remove(f"jail:{name}:openfiles:")
     host.kernel.rctl_remove(f"jail:{name}:maxproc:")
     host.kernel.rctl_remove(f"jail:{name}:")
     with fails(errno.ESRCH):

@@ -32,6 +32,22 @@ def test_another_jail_under_the_same_number(tmp_path: Path) -> None:
     machine.kernel.new_task(jid, ("/bin/other",))
     assert machine.stop().status == 0
     assert machine.kernel.jail_list() == {jid}
+    assert [words for _, of, words in machine.control.processes() if of == jid] == ["/bin/other"]
+
+
+def test_another_jail_of_the_name_of_one_that_was_not_yet_made(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start fails before it comes to its jail, and undoes what it has done."""
+    machine = Machine(tmp_path, "bridge")
+    made = []
+
+    def fails(*_: object) -> None:
+        made.append(machine.kernel.jail_create({"name": "a", "path": "/", "persist": True}))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(machine.kernel, "ng_eiface_set_mac", fails)
+    assert machine.start().status == 1
+    assert machine.kernel.jail_list() == set(made) != set()
 
 
 def test_others_on_a_host_only_bridge_keep_it(tmp_path: Path) -> None:
@@ -121,3 +137,14 @@ def test_a_jail_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     problem = machine.start().results[0].problems[0]
     assert "Cannot allocate memory" in str(problem)
     assert difference(machine.before, machine.look()) == []
+
+
+def test_resource_rules_that_somebody_has_added(tmp_path: Path) -> None:
+    """With rctl(8), for the jail of a vimage that has rules of its own."""
+    machine = Machine(tmp_path, "bridge")
+    machine.control.set_sysctl("kern.racct.enable", 1)
+    machine.variables["vimage_a_rctl"] = "maxproc:deny=10 vmemoryuse:deny=512m"
+    assert machine.start().status == 0
+    machine.kernel.rctl_add("jail:a:openfiles:deny=100")
+    assert machine.stop().status == 0
+    assert machine.control.rules() == ["jail:a:openfiles:deny=100"]

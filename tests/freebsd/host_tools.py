@@ -84,7 +84,7 @@ def interfaces() -> dict[str, str]:
 
 #: Of net/if.h, what a driver says of this moment: IFF_DRV_OACTIVE, its queue is full or it
 #: has been stopped; IFF_NETLINK_1 (LOWER_UP) of FreeBSD 15, it has carrier.
-_OF_THE_MOMENT = {"OACTIVE": 0x400, "LOWER_UP": 0x1000000}
+_OF_THE_MOMENT = {"OACTIVE": 0x400, "DRV_OACTIVE": 0x400, "LOWER_UP": 0x1000000}
 
 
 def _flags(text: str) -> str:
@@ -94,7 +94,9 @@ def _flags(text: str) -> str:
     if match is None:
         return text
     names = ",".join(name for name in match[2].split(",") if name not in _OF_THE_MOMENT)
-    flags = int(match[1], 16) & ~sum(_OF_THE_MOMENT.values())
+    flags = int(match[1], 16)
+    for bit in _OF_THE_MOMENT.values():
+        flags &= ~bit
     return f"flags={flags:x}<{names}>{match[3]}"
 
 

@@ -47,6 +47,14 @@ class MachineReader(Reader):
         return await self.load()
 
 
+class SlowReader(MachineReader):
+    """Takes half a second, as a shell does."""
+
+    async def load(self, file: str | None = None) -> Loaded:
+        await asyncio.sleep(0.5)
+        return await super().load(file)
+
+
 # -- clients ---------------------------------------------------------------------------------
 
 
@@ -164,6 +172,11 @@ async def rows(machine: Machine, *names: str) -> dict[str, dict[str, Any]]:
     reply = await ask(machine, "status", *names, json=True)
     assert reply.status == 0, reply
     return {row["name"]: row for row in json.loads(reply.out)}
+
+
+async def states(machine: Machine) -> dict[str, str]:
+    """The state of each vimage, in status's words."""
+    return {name: row["state"] for name, row in (await rows(machine)).items()}
 
 
 async def state(machine: Machine, name: str) -> str:

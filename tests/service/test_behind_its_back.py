@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 
 import pytest
 
+from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows, state
+from vimage.kernel.simulated.events import SimulatedEvents
 
 TICK = 2.0
 
@@ -229,5 +233,73 @@ def test_a_start_that_failed_is_tried_again(host: Host) -> None:
             host.file("good").touch()
             await asyncio.sleep(100)
             assert (await rows(host.machine))["a"]["state"] == "ready"
+
+    host.play(play)
+
+
+def test_a_program_whose_end_could_not_be_asked_for_at_first(
+        host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked for again until that succeeds, and logged once that it did not."""
+    host.set(a_command="/bin/sleep 100000", a_restart="on-failure")
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    async def play() -> None:
+        async with host.serving():
+            with monkeypatch.context() as patched:
+                patched.setattr(SimulatedEvents, "watch_process", fails)
+                await ask(host.machine, "start", "a")
+                await asyncio.sleep(10)
+            await asyncio.sleep(TICK)
+            jid = host.jid("a")
+            host.machine.control.end_process(host.program("a"))
+            await asyncio.sleep(10)
+            assert host.jid("a") != jid
+            assert caplog.messages.count(
+                "a: its command cannot be watched: Cannot allocate memory") == 1
+
+    host.play(play)
+
+
+# -- what is in the way of a stop ---------------------------------------------------------------
+
+
+def test_a_jail_that_ends_every_visitor_is_stopped_all_the_same(
+        host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its interfaces cannot be seen inside: they are taken out after the jail."""
+    def ended(*_: object) -> None:
+        raise OSError(errno.EINTR, "killed by the jail")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.machine, "start", "a")
+            with monkeypatch.context() as patched:
+                patched.setattr(service.kernel, "jail_clear", ended)
+                patched.setattr(service.kernel, "vnet", ended)
+                reply = await ask(host.machine, "stop", "a")
+            assert (reply.status, reply.out, reply.err) == (0, "a stopped\n", "")
+        assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+def test_a_shared_mount_that_somebody_has_covered(host: Host) -> None:
+    """It is not forgotten: once the cover is gone, it is used and unmounted as ever."""
+    host.set(devfs_enable="YES")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            kernel = host.machine.kernel
+            directory = kernel.open_directory(ROOT, "/dev")
+            cover = kernel.mount("tmpfs", directory, {"from": "tmpfs"})
+            os.close(directory)
+            reply = await ask(host.machine, "start", "b")
+            assert reply.status == 1 and f"{ROOT}/dev" in reply.err
+            kernel.unmount(cover)
+            assert (await ask(host.machine, "start", "b")).status == 0
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)

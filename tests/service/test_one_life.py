@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
 from tests.service.conftest import Host, ask, rows, state
+from vimage.journal import CHANGING
 from vimage.kernel.simulated import SimulatedProcesses
 
 CHECK = "/bin/check"  # what health runs
@@ -371,5 +374,80 @@ def test_checks_survive_a_helper_that_dies(checked: Host) -> None:
             await asyncio.sleep(EVERY + 1)
             processes.broken = False
             assert await checks_in(checked, 10 * EVERY) == [checked.jid("b")] * 10
+
+    checked.play(play)
+
+
+async def no_more_processes(host: Host, processes: Any) -> None:
+    processes.refuses = True
+
+
+async def no_console_log(host: Host, processes: Any) -> None:
+    log = host.machine.kernel.path("/var/log/vimage/b.log")
+    os.unlink(log)
+    os.mkdir(log)
+
+
+@pytest.mark.parametrize("spoil", [no_more_processes, no_console_log])
+def test_checks_that_cannot_be_made_say_nothing(
+        checked: Host, spoil: Callable[[Host, Any], Awaitable[None]]) -> None:
+    """A host without room or memory is no reason to restart what runs on it."""
+    class Refusing(SimulatedProcesses):
+        refuses = False
+
+        async def start(self, command: Any) -> Any:
+            if self.refuses:
+                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+            return await super().start(command)
+
+    processes = Refusing(checked.machine.kernel)
+    os.makedirs(checked.machine.kernel.path("/var/log/vimage"))
+    checked.set(b_restart="on-failure", b_consolelog="/var/log/vimage/b.log")
+
+    async def play() -> None:
+        async with checked.serving(processes=processes):
+            await ask(checked.machine, "start")
+            jid = checked.jid("b")
+            await spoil(checked, processes)
+            await asyncio.sleep(10 * EVERY)
+            assert checked.jid("b") == jid
+            assert (await state(checked.machine, "b")).startswith("ready ")
+
+    checked.play(play)
+
+
+def test_one_that_a_start_takes_back_to_ready_is_looked_after(checked: Host) -> None:
+    """A reload of it could not be taken back at first."""
+    checked.set(b_restart="on-failure")
+
+    async def play() -> None:
+        async with checked.serving() as service:
+            await ask(checked.machine, "start")
+            record = service.session.records["b"]
+            service.leaving(record)
+            record.state, record.target = CHANGING, dict(record.configuration)
+            assert (await ask(checked.machine, "start", "b")).lines == [
+                "a already ready", "b already ready"]
+            jid = checked.jid("b")
+            assert await checks_in(checked, EVERY + 1) == [jid]
+            checked.machine.control.remove_jail(jid)
+            await asyncio.sleep(10)
+            assert checked.jid("b") != jid
+
+    checked.play(play)
+
+
+def test_no_check_in_another_jail_under_the_same_number(checked: Host) -> None:
+    """It was made in place of ours between two looks."""
+    async def play() -> None:
+        async with checked.serving():
+            await ask(checked.machine, "start")
+            jid = checked.jid("b")
+            checked.machine.control.remove_jail(jid)
+            checked.machine.kernel.jail_create({"jid": jid, "name": "other", "path": ROOT,
+                                                "persist": True, "vnet": "new"})
+            assert await checks_in(checked, 10 * EVERY) == []
+            assert checked.jid("other") == jid
+            assert (await state(checked.machine, "b")).startswith("stopped ")
 
     checked.play(play)

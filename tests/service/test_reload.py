@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, rows, state
+from tests.service.conftest import Host, ask, rows, state, states
+from vimage.kernel.simulated import SimulatedProcesses
 
 SLOW = "etc/rc.d/slow"
 
@@ -404,5 +406,138 @@ def test_a_dependent_of_what_left_the_list_is_stopped_before_it(host: Host) -> N
             reply = await ask(host.machine, "reload")
             # b and c depend on what is not to run any longer: they cannot stay.
             assert reply.out.split()[:2] == ["c", "stopped"]
+
+    host.play(play)
+
+
+def test_a_dependent_that_needs_no_longer_what_left_the_list_stays(host: Host) -> None:
+    host.set(b_depend="a")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            jid = host.jid("b")
+            host.set(list="b", b_depend=None)
+            assert (await ask(host.machine, "reload")).status == 0
+            assert await states(host.machine) == {"b": "ready"}
+            assert host.jid("b") == jid
+
+    host.play(play)
+
+
+def test_one_whose_error_is_corrected_is_started(host: Host) -> None:
+    """The start of all has left it out, so it is new to the reload."""
+    host.set(b_hostname="bad name")
+
+    async def play() -> None:
+        async with host.serving():
+            assert (await ask(host.machine, "start")).status == 1
+            host.set(b_hostname=None)
+            reply = await ask(host.machine, "reload")
+            assert (reply.status, reply.out) == (0, "b ready\n")
+
+    host.play(play)
+
+
+# -- addresses, bridges and services ------------------------------------------------------------
+
+
+def addresses(host: Host) -> dict[str, tuple[str, ...]]:
+    """The addresses in a, by interface."""
+    found = host.machine.control.addresses_inside(host.jid("a"))
+    return {name: found[name] for name in inside(host, "a")}
+
+
+@pytest.mark.parametrize("before, after, found", [
+    ({"bridges": "em1 igb1", "addr0": "192.0.2.2/24", "addr1": "198.51.100.2/24"},
+     {"bridges": "em1", "addr0": None, "addr1": None}, {"ng0_a": ()}),
+    ({"bridges": "em1 em1", "addr0": "192.0.2.2/24"},
+     {"addr0": None, "addr1": "192.0.2.2/24"}, {"ng0_a": (), "ng1_a": ("192.0.2.2/24",)}),
+    ({"bridges": "em1 em1", "addr1": "192.0.2.2/24"},
+     {"addr1": "192.0.2.2/25"}, {"ng0_a": (), "ng1_a": ("192.0.2.2/25",)}),
+    ], ids=["with a link that goes", "to another link", "another prefix"])
+def test_addresses_are_as_configured(host: Host, before: dict[str, str | None],
+                                     after: dict[str, str | None],
+                                     found: dict[str, tuple[str, ...]]) -> None:
+    """None stays on a link that stays."""
+    host.set(list="a", **{f"a_{name}": value for name, value in before.items()})
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            host.set(**{f"a_{name}": value for name, value in after.items()})
+            assert (await ask(host.machine, "reload")).status == 0
+            assert addresses(host) == found
+
+    host.play(play)
+
+
+def test_addresses_of_an_interface_that_the_jails_root_has_renamed(host: Host) -> None:
+    """The reload fails or not, but the vimage is ready, and looked after."""
+    host.set(list="a", a_bridges="em1", a_addr0="192.0.2.2/24", a_restart="on-failure")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            jid = host.jid("a")
+            host.machine.control.rename_inside(jid, "ng0_a", "x0")
+            host.set(a_addr0="192.0.2.3/24")
+            reply = await ask(host.machine, "reload")
+            assert await states(host.machine) == {"a": "ready"}
+            assert addresses(host) == {
+                "x0": ("192.0.2.2/24",) if reply.status else ("192.0.2.3/24",)}
+            host.machine.control.remove_jail(jid)
+            await asyncio.sleep(10)
+            assert await states(host.machine) == {"a": "ready"}
+            assert host.jid("a") != jid
+
+    host.play(play)
+
+
+def test_the_address_of_a_host_only_bridge(host: Host) -> None:
+    """It is changed, whoever uses the bridge."""
+    host.set(bridge_list="lan0", bridge_lan0_addr="10.9.0.1/24", a_bridges="lan0",
+             b_bridges="lan0")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            host.set(bridge_lan0_addr="10.9.0.99/24")
+            reply = await ask(host.machine, "reload")
+            assert (reply.status, reply.err) == (0, "") and "applied" in reply.out
+            assert host.machine.control.addresses_inside(0)["lan0"] == ("10.9.0.99/24",)
+            assert (await ask(host.machine, "reload")).out == ""
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+def test_services_are_stopped_in_reverse_after_a_reload_that_failed(host: Host) -> None:
+    """It had stopped two of them, and started them again."""
+    class Refusing(SimulatedProcesses):
+        refused: tuple[str, ...] = ()
+
+        async def start(self, command):
+            if command.argv[1:] == self.refused:
+                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+            return await super().start(command)
+
+    processes = Refusing(host.machine.kernel)
+    for name in ("one", "two", "three"):
+        host.script(f"etc/rc.d/{name}", "true")
+    host.set(a_afterstart_services="one two three")
+
+    async def play() -> None:
+        async with host.serving(processes=processes):
+            await ask(host.machine, "start", "a")
+            host.set(a_afterstart_services="three")
+            processes.refused = ("one", "onestop")
+            assert (await ask(host.machine, "reload")).status == 1
+            processes.refused = ()
+            host.ran.clear()
+            assert (await ask(host.machine, "stop", "a")).status == 0
+            assert [ran.words.split("service ")[-1] for ran in host.ran_with("onestop")] == [
+                "three onestop", "two onestop", "one onestop"]
 
     host.play(play)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, rows, state
+from tests.service.conftest import Host, ask, rows, state, states
+from vimage.journal import STOPPING
 from vimage.kernel.simulated.events import SimulatedEvents
 from vimage.service.reading import Reader
 
@@ -265,5 +267,113 @@ def test_a_start_cut_short_in_a_call_leaves_nothing(host: Host, call: str) -> No
             assert "a: start interrupted by stop" in started.err
             assert (stopped.status, stopped.err) == (0, "")
             assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+def test_a_stop_cuts_a_start_short_that_first_undoes_what_was_left(host: Host) -> None:
+    """An earlier stop has failed, and the start begins with the rest of it."""
+    host.set(a_exec_prestart="sleep 20", a_exec_poststop="sleep 10")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.machine, "start", "a")
+            service.session.records["a"].state = STOPPING
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
+            await asyncio.sleep(1)
+            assert (await ask(host.machine, "stop", "a")).status == 0
+            reply = await start
+            assert reply.status == 1 and "a: start interrupted by stop" in reply.err
+            assert len(host.ran_with("sleep 20")) == 1
+        assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+# -- files beside rc.conf -----------------------------------------------------------------------
+
+
+def written(file: Path, *names: str) -> str:
+    """The path of an rc.conf that describes and lists these vimages."""
+    file.write_text("\n".join([
+        'vimage_boot="none"', 'vimage_devfs_enable="NO"', f'vimage_list="{" ".join(names)}"',
+        *(f'vimage_{name}_rootdir="{ROOT}"' for name in names), ""]))
+    return str(file)
+
+
+@pytest.mark.parametrize("words", [["start"], ["start", "z"], ["reload"]], ids=" ".join)
+def test_another_file_says_nothing_of_what_rc_conf_lists(host: Host, tmp_path: Path,
+                                                         words: list[str]) -> None:
+    """b was stopped by hand, and no later reload starts it; c has left the list since."""
+    main = written(tmp_path / "rc.conf", "a", "b", "c")
+    other = written(tmp_path / "other.conf", "z")
+
+    async def play() -> None:
+        async with host.serving(reader=Reader(host.machine.kernel, None, main)):
+            await ask(host.machine, "start")
+            await ask(host.machine, "stop", "b")
+            assert (await ask(host.machine, *words, file=other)).status == 0
+            written(tmp_path / "rc.conf", "a", "b")
+            reply = await ask(host.machine, "reload")
+            assert (reply.status, reply.out) == (0, "c stopped\n")
+            assert (await states(host.machine))["b"] == "stopped"
+
+    host.play(play)
+
+
+def test_stop_of_one_that_rc_conf_describes_after_another_file(host: Host,
+                                                               tmp_path: Path) -> None:
+    """Stopping what does not run: 0, whichever file was read last."""
+    main, other = written(tmp_path / "rc.conf", "a", "b"), written(tmp_path / "other.conf", "z")
+
+    async def play() -> None:
+        async with host.serving(reader=Reader(host.machine.kernel, None, main)):
+            await ask(host.machine, "start", "a")
+            await ask(host.machine, "start", "z", file=other)
+            assert (await ask(host.machine, "stop", "b")).status == 0
+
+    host.play(play)
+
+
+def test_stop_of_one_that_was_described_since(host: Host, tmp_path: Path) -> None:
+    main = written(tmp_path / "rc.conf", "a")
+
+    async def play() -> None:
+        async with host.serving(reader=Reader(host.machine.kernel, None, main)):
+            await ask(host.machine, "start", "a")
+            assert (await ask(host.machine, "stop", "b")).status == 2
+            written(tmp_path / "rc.conf", "a", "b")
+            assert (await ask(host.machine, "stop", "b")).status == 0
+
+    host.play(play)
+
+
+# -- look-ups that fail -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["jail_list", "jail_get", "if_list", "if_get", "sysctl",
+                                  "ng_ids", "ng_node", "kld_load", "devfs_ruleset_rules"])
+@pytest.mark.parametrize("words", [["status"], ["start", "b"], ["restart"], ["reload"],
+                                   ["stop", "a"]], ids=" ".join)
+def test_a_look_up_that_fails_is_reported(host: Host, monkeypatch: pytest.MonkeyPatch,
+                                          words: list[str], look: str) -> None:
+    """In words, and what was asked for can be done afterwards."""
+    host.set(devfs_enable="YES")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.machine, "start", "a")
+            with monkeypatch.context() as patched:
+                patched.setattr(service.kernel, look, fails)
+                reply = await ask(host.machine, *words)
+            assert reply.status == 0 or reply.err
+            assert "internal error" not in reply.err
+            assert (await ask(host.machine, "start")).status == 0
+            assert await states(host.machine) == {"a": "ready", "b": "ready"}
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)

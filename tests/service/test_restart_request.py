@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from tests.engine.machine import ROOT
-from tests.service.conftest import Host, ask, rows
+from tests.service.conftest import Host, ask, rows, states
+from vimage.journal import READY
 
 
 @pytest.fixture
@@ -157,5 +159,116 @@ def test_no_checks_where_none_are_configured(host: Host) -> None:
             before = len(host.ran)
             await asyncio.sleep(1000)
             assert len(host.ran) == before
+
+    host.play(play)
+
+
+# -- a restart that meets another request -------------------------------------------------------
+
+
+@pytest.fixture
+def chain(host: Host) -> Host:
+    """b depends on a, and each takes ten seconds to stop and three to start."""
+    host.set(b_depend="a", exec_prestop="sleep 10", exec_prestart="sleep 3")
+    return host
+
+
+@pytest.mark.parametrize("running, first", [(["a", "b"], "b"), (["a"], "a")])
+def test_a_restart_of_both_keeps_the_order_of_depend(chain: Host, running: list[str],
+                                                     first: str) -> None:
+    """One of the two is in the stop of another restart: whatever of that is joined, b runs only
+    while a is ready."""
+    async def play() -> None:
+        async with chain.serving() as service:
+            await ask(chain.machine, "start", *running)
+            one = asyncio.create_task(ask(chain.machine, "restart", first))
+            await asyncio.sleep(1)
+            both = asyncio.create_task(ask(chain.machine, "restart", "a", "b"))
+            records = service.session.records
+            while not (one.done() and both.done()):
+                await asyncio.sleep(0.05)
+                assert "b" not in records or records["a"].state == READY
+            assert (one.result().status, both.result().status) == (0, 0)
+            assert await states(chain.machine) == {"a": "ready", "b": "ready"}
+
+    chain.play(play)
+
+
+async def stop_then_restart(host: Host) -> None:
+    stop = asyncio.create_task(ask(host.machine, "stop", "b"))
+    await asyncio.sleep(1)
+    assert (await ask(host.machine, "restart", "a")).status == 0
+    assert (await stop).status == 0
+
+
+async def restart_then_stop_then_restart(host: Host) -> None:
+    first = asyncio.create_task(ask(host.machine, "restart", "a"))
+    await asyncio.sleep(1)
+    stop = asyncio.create_task(ask(host.machine, "stop", "b"))
+    await asyncio.sleep(1)
+    assert (await ask(host.machine, "restart", "a")).status == 0
+    assert "b: start interrupted by stop" in (await first).err
+    assert (await stop).status == 0
+
+
+@pytest.mark.parametrize("meet", [stop_then_restart, restart_then_stop_then_restart])
+def test_one_that_is_being_stopped_is_not_started_for_what_it_depends_on(
+        chain: Host, meet: Callable[[Host], Awaitable[None]]) -> None:
+    """The last that was asked of b is a stop."""
+    async def play() -> None:
+        async with chain.serving():
+            await ask(chain.machine, "start")
+            await meet(chain)
+            assert await states(chain.machine) == {"a": "ready", "b": "stopped"}
+
+    chain.play(play)
+
+
+def test_what_it_depends_on_is_started_when_it_is_being_stopped(chain: Host) -> None:
+    """b is to be ready after the restart, so a has to be."""
+    async def play() -> None:
+        async with chain.serving():
+            await ask(chain.machine, "start")
+            stop = asyncio.create_task(ask(chain.machine, "stop", "a"))
+            await asyncio.sleep(1)
+            assert (await ask(chain.machine, "restart", "b")).status == 0
+            assert (await stop).status == 0
+            assert await states(chain.machine) == {"a": "ready", "b": "ready"}
+
+    chain.play(play)
+
+
+def test_both_clients_of_a_joined_restart_are_told_of_its_dependents(chain: Host) -> None:
+    async def play() -> None:
+        async with chain.serving():
+            await ask(chain.machine, "start")
+            first = asyncio.create_task(ask(chain.machine, "restart", "a"))
+            await asyncio.sleep(1)
+            second = await ask(chain.machine, "restart", "a")
+            assert second.lines == ["a ready", "a stopped", "b ready", "b stopped"]
+            assert (await first).lines == second.lines
+
+    chain.play(play)
+
+
+def test_a_restart_that_meets_an_ending_service_is_done_once(host: Host) -> None:
+    """Its client asks the next service; nobody does it on its behalf besides."""
+    host.set(a_exec_prestart="sleep 20", b_exec_poststart="echo started")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "b")
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
+            await asyncio.sleep(1)
+            end = asyncio.create_task(ask(host.machine, "reexec"))
+            await asyncio.sleep(1)
+            restart = asyncio.create_task(ask(host.machine, "restart", "b"))
+            await host.until_it_ends(60)
+            assert (await start).status == (await end).status == 0
+        assert len(host.ran_with("echo started")) == 1
+        async with host.serving():
+            assert (await restart).status == 0
+            await asyncio.sleep(20)
+        assert len(host.ran_with("echo started")) == 2
 
     host.play(play)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask
+from tests.service.conftest import Host, ask, rows, states
 from vimage.messages import VimageError
 from vimage.service.daemon import Daemon
 from vimage.service.policy import LIMIT
@@ -169,3 +169,97 @@ def test_a_start_under_way_when_the_service_ends(host: Host, words: list[str],
         assert difference(before, host.machine.look()) == []
 
     host.play(play)
+
+
+# -- what ends a restart that waits -------------------------------------------------------------
+
+
+def test_one_that_has_left_the_list_is_not_started(failing: Host) -> None:
+    async def play() -> None:
+        async with failing.serving() as service:
+            await ask(failing.machine, "start")
+            await failed_twice(failing, service)
+            failing.set(list="b")
+            assert (await ask(failing.machine, "reload")).status == 0
+            await asyncio.sleep(1000)
+            assert service.session.journal.records.keys() == {"b"}
+            assert "restart.a" not in service.session.journal.remembered
+
+    failing.play(play)
+
+
+def test_one_whose_dependency_was_stopped_is_not_started(failing: Host) -> None:
+    """Its restart would start again what somebody has just stopped."""
+    failing.set(a_depend="b")
+
+    async def play() -> None:
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+            assert (await ask(failing.machine, "stop", "b")).status == 0
+            await asyncio.sleep(1000)
+            assert service.session.journal.records == {}
+
+    failing.play(play)
+
+
+# -- failures that are not to be overlooked, or counted ------------------------------------------
+
+
+@pytest.mark.parametrize("restart", ["no", "on-failure"])
+def test_a_command_that_ends_while_a_start_of_its_vimage_waits(host: Host, restart: str) -> None:
+    """Nothing will come of that start, since the vimage is ready."""
+    host.set(parallel="1", a_command="/bin/sleep 1000000", a_restart=restart,
+             b_exec_prestart="sleep 30")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            jid = host.jid("a")
+            first = asyncio.create_task(ask(host.machine, "start", "b"))
+            await asyncio.sleep(1)
+            second = asyncio.create_task(ask(host.machine, "start"))
+            await asyncio.sleep(1)
+            host.machine.control.end_process(host.program("a"))
+            await first
+            await second
+            await asyncio.sleep(100)
+            assert (host.jid("a") != jid) is (restart == "on-failure")
+            row = (await rows(host.machine, "a"))["a"]
+            assert row["state"] == "ready"
+            assert row["note"] == ("its command has ended" if restart == "no" else "")
+
+    host.play(play)
+
+
+def test_a_start_by_hand_forgets_the_failures_before_it(host: Host) -> None:
+    """It was left alone after too many; somebody has decided to try it again."""
+    host.set(list="a", a_restart="on-failure", a_command="/bin/sleep 1000000")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.machine, "start")
+            for _ in range(LIMIT + 1):
+                await until_ready(service, "a")
+                host.machine.control.end_process(host.program("a"))
+                await asyncio.sleep(0.5)
+            assert "left alone" in (await ask(host.machine, "status", "a")).out
+            assert (await ask(host.machine, "start", "a")).out == "a ready\n"
+            host.machine.control.end_process(host.program("a"))
+            await asyncio.sleep(10)
+            assert await states(host.machine) == {"a": "ready"}
+
+    host.play(play)
+
+
+def test_dependents_of_one_whose_first_start_failed(failing: Host) -> None:
+    """They are started after it, since their own starts have failed with it."""
+    failing.set(a_exec_start="false", b_depend="a", b_restart="on-failure")
+
+    async def play() -> None:
+        async with failing.serving():
+            assert (await ask(failing.machine, "start")).status == 1
+            failing.set(a_exec_start=None)
+            await asyncio.sleep(100)
+            assert await states(failing.machine) == {"a": "ready", "b": "ready"}
+
+    failing.play(play)

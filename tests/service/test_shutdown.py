@@ -7,12 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, encode, raw, rows
+from tests.service.conftest import Host, SlowReader, ask, encode, raw, rows
+from vimage.commands import lifecycle
+from vimage.main import main
+from vimage.messages import VimageError
 
 
 @pytest.fixture
@@ -175,6 +179,36 @@ def test_the_service_only_on_a_simulated_host(command) -> None:
     assert running(command) == ["a", "b"]
 
 
+def test_a_shutdown_without_a_service_leaves_nodes_to_the_reboot(host: Host) -> None:
+    """Also those of a start that an earlier process did not finish."""
+    from tests.service.test_levels import edit
+
+    conf = host.machine.directory / "rc.conf"
+    conf.write_text('vimage_list="a"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
+                    'vimage_a_rootdir="/usr/jail/r"\nvimage_a_bridges="em1"\n')
+    words = ["--simulated-host", str(host.machine.directory), "-f", str(conf)]
+    assert main([*words, "start"]) == 0
+    edit(host.state_file("vimages/a.json"), lambda data: data.update(state="starting"))
+    assert main([*words, "stop", "--shutdown"]) == 0
+    assert host.has_node("ng0_a:") and host.machine.kernel.jail_list()
+
+
+def test_a_stop_needs_no_room_for_what_rc_conf_says(
+        host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which MAC addresses were chosen is of no use to it."""
+    def full(*_: object) -> None:
+        raise VimageError("state_unwritable", path="/var/db/vimage", why="No space left")
+
+    conf = host.machine.directory / "rc.conf"
+    conf.write_text('vimage_list="a"\nvimage_boot="none"\nvimage_devfs_enable="NO"\n'
+                    'vimage_a_rootdir="/usr/jail/r"\n')
+    words = ["--simulated-host", str(host.machine.directory), "-f", str(conf)]
+    assert main([*words, "start"]) == 0
+    monkeypatch.setattr(lifecycle, "record_macs", full)
+    assert main([*words, "stop"]) == 0
+    assert not host.machine.kernel.jail_list()
+
+
 def test_the_command_without_a_service_obeys_as_the_service_does(host: Host) -> None:
     """Flags that the service would refuse are refused over the socket, too."""
     async def play() -> None:
@@ -238,5 +272,110 @@ def test_a_process_of_a_newer_record_that_ignores_term(host: Host) -> None:
         async with host.serving():
             await ask(host.machine, "stop", shutdown=True)
         assert [p for p in host.machine.control.processes() if p[1]] == []
+
+    host.play(play)
+
+
+# -- what is being accepted, or changed, when the end comes --------------------------------------
+
+
+async def shut_down(host: Host) -> None:
+    assert (await ask(host.machine, "stop", shutdown=True)).status == 0
+
+
+async def send_sigterm(host: Host) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    await host.until_it_ends(60)
+
+
+End = Callable[[Host], Awaitable[None]]
+
+
+@pytest.mark.parametrize("end", [shut_down, send_sigterm])
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_no_start_that_reads_rc_conf_when_the_end_comes(host: Host, end: End, verb: str) -> None:
+    host.set(b_exec_prestart="echo begun")
+
+    async def play() -> None:
+        async with host.serving(reader=SlowReader(host.machine)) as service:
+            request = asyncio.create_task(ask(host.machine, verb, "b"))
+            await asyncio.sleep(0.1)
+            await end(host)
+            reply = await request
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert service.session.jobs.names() == []
+            assert host.ran_with("echo begun") == []
+
+    host.play(play)
+
+
+@pytest.mark.parametrize("end", [shut_down, send_sigterm])
+@pytest.mark.parametrize("verb", ["stop", "start"])
+def test_no_start_of_a_reload_that_waits_when_the_end_comes(host: Host, end: End,
+                                                            verb: str) -> None:
+    """It waits for what is under way, and b is new in the list."""
+    host.set(list="a", b_exec_prestart="echo begun",
+             **{"a_exec_prestop" if verb == "stop" else "a_exec_prestart": "sleep 30"})
+
+    async def play() -> None:
+        async with host.serving() as service:
+            if verb == "stop":
+                await ask(host.machine, "start")
+            first = asyncio.create_task(ask(host.machine, verb, "a"))
+            await asyncio.sleep(1)
+            host.set(list="a b")
+            reload = asyncio.create_task(ask(host.machine, "reload"))
+            await asyncio.sleep(1)
+            await end(host)
+            await first
+            reply = await reload
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert service.session.jobs.names() == []
+            assert host.ran_with("echo begun") == []
+
+    host.play(play)
+
+
+@pytest.mark.parametrize("words, options", [
+    (["reexec"], {}), (["stop"], {"service_only": True})], ids=["reexec", "service only"])
+def test_a_shutdown_does_not_wait_for_a_service_that_ends(
+        host: Host, words: list[str], options: dict[str, bool]) -> None:
+    """That one finishes what is under way; a shutdown cuts it short."""
+    host.set(a_exec_prestart="sleep 50")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "b")
+            start = asyncio.create_task(ask(host.machine, "start", "a"))
+            await asyncio.sleep(1)
+            end = asyncio.create_task(ask(host.machine, *words, **options))
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+            reply = await raw(host.machine, encode("stop", shutdown=True))
+            assert asyncio.get_running_loop().time() - begun < 5
+            assert (reply.status, reply.lines) == (0, ["a not running", "b stopped"])
+            assert "a: start interrupted by stop" in (await start).err
+            await end
+
+    host.play(play)
+
+
+def test_a_shutdown_cuts_a_reload_short(host: Host) -> None:
+    """Nothing of the change is taken back: the stop undoes all of it."""
+    host.script("etc/rc.d/slow", "sleep 40")
+    host.set(list="a", a_command="/bin/sleep 1000000", a_stop_timeout="1")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start")
+            host.set(a_afterstart_services="slow", a_bridges="em1")
+            reload = asyncio.create_task(ask(host.machine, "reload"))
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+            await ask(host.machine, "stop", shutdown=True)
+            assert asyncio.get_running_loop().time() - begun < 5
+            reply = await reload
+            assert reply.status == 1 and "the service is stopping" in reply.err
+            assert [p for p in host.machine.control.processes() if p[1]] == []
 
     host.play(play)

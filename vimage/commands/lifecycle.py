@@ -31,7 +31,7 @@ def act_here(context: Context, verb: str, names: list[str], *, going_down: bool 
         loaded = None  # stop needs the journal only
     printer = context.printer
     with context.session() as session:
-        if loaded is not None:
+        if loaded is not None and verb != "stop":
             record_macs(context.kernel, loaded.configuration)
 
         def report(result: Result) -> None:
@@ -46,10 +46,10 @@ def act_here(context: Context, verb: str, names: list[str], *, going_down: bool 
             return session.accept_start(loaded, names, report, context.file or "")
 
         async def act() -> Answer:
-            await session.recover()
-            if going_down:
+            if going_down:  # what was left half done is undone in the same way, in time
                 printer.send(events.begin(verb, len(session.records)))
                 return await session.shut_down(loaded, report)
+            await session.recover()
             operation = accept()
             if not operation.refused:
                 printer.send(events.begin(verb, operation.count))

@@ -56,6 +56,7 @@ class Watch:
         self._jails: dict[int, Record] = {}
         self._nodes: dict[int, tuple[Record, str]] = {}
         self._programs: dict[int, tuple[Record, ProcessId]] = {}
+        self._unwatched: set[int] = set()  # programs whose end would not be noticed yet
         self._events = self._kernel.events()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -101,22 +102,24 @@ class Watch:
             process = step.process(entry.results)
             if process is not None:
                 self._programs.pop(process.pid, None)
+                self._unwatched.discard(process.pid)
         if record.jid is not None:
             self._jails.pop(record.jid, None)
 
     def _watch_process(self, record: Record, process: ProcessId) -> None:
-        """Ask for the event first, then check that the pid is still that of this process."""
         self._programs[process.pid] = record, process
-        try:
+        self._unwatched.add(process.pid)
+        self._attempt(f"{record.name}: its command cannot be watched",
+                      partial(self._watch_program, process))
+
+    def _watch_program(self, process: ProcessId) -> None:
+        """Ask for the event first, then check that the pid is still that of this process."""
+        with contextlib.suppress(ProcessLookupError):
             self._events.watch_process(process.pid)
             if self._kernel.process(process.pid) == process:
+                self._unwatched.discard(process.pid)
                 return
-        except ProcessLookupError:
-            pass
-        except OSError as error:
-            self._log.warning("%s: its command cannot be watched: %s", record.name,
-                              error.strerror or error)
-            return
+        self._unwatched.discard(process.pid)
         asyncio.get_running_loop().call_soon(self._process_ended, process.pid)
 
     def _tick(self) -> None:
@@ -124,6 +127,8 @@ class Watch:
             return
         self._timer = self._loop.call_later(TICK, self._tick)
         self._attempt(_LOOK, partial(self._look_if_due, self._loop.time()))
+        for pid in self._unwatched & self._programs.keys():
+            self._watch_process(*self._programs[pid])
         if self._reconnect:
             self._reconnect_parents()
         self._attempt("the state of vimages cannot be written", self._host.journal.flush)

@@ -215,14 +215,12 @@ class LimitsStep(Step):
         self._set(context)
 
     async def undo(self, context: StepContext) -> None:
-        if self.rctl:
-            self._remove(context)
+        self._remove(context, *self.rctl, *(context.entry.before or {}).get("rctl", ()))
         if self.cpus and jail_lives(context):
             self._set_cpus(context, "")
 
     async def amend(self, context: StepContext, before: Self) -> None:
-        if before.rctl:
-            self._remove(context)
+        self._remove(context, *before.rctl, *self.rctl)
         if before.cpus and not self.cpus:
             self._set_cpus(context, "")
         self._set(context)
@@ -233,12 +231,14 @@ class LimitsStep(Step):
         if self.cpus:
             self._set_cpus(context, self.cpus)
 
-    def _remove(self, context: StepContext) -> None:
-        try:
-            context.kernel.rctl_remove(f"jail:{self.name}:")
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
-                raise  # there are none, or the kernel keeps no account
+    def _remove(self, context: StepContext, *rules: str) -> None:
+        """Those that somebody else has added stay."""
+        for rule in sorted({rule.partition("=")[0] for rule in rules}):  # whatever the amount
+            try:
+                context.kernel.rctl_remove(f"jail:{self.name}:{rule}")
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESRCH, errno.ENOSYS):
+                    raise  # there is none, or the kernel keeps no account
 
     @staticmethod
     def _set_cpus(context: StepContext, cpus: str) -> None:
