@@ -123,6 +123,7 @@ class Reload:
                 job.name, goal, self.loaded.configuration, difference)
         elif record.note:
             record.note = ""  # what could not be applied is no longer asked for
+            session.save(record)
         if result is not None and result.outcome is not Outcome.CHANGED:
             applied = []
         if applied or restart:

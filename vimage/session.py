@@ -104,6 +104,10 @@ class Session:
         """Forget vimage_list: everything was stopped."""
         self._remember(lambda: self.journal.forget(_LIST))
 
+    def save(self, record: Record) -> None:
+        """Write a record in which nothing has changed that an undo needs."""
+        self._remember(lambda: self.journal.write(record))
+
     def _remember(self, write: Callable[[], None]) -> None:
         try:
             write()
@@ -157,7 +161,9 @@ class Session:
 
         async def act(job: Job) -> Result:
             result = await self.engine.settle(job.name)
-            self.log.warning("%s: an earlier process left it half done; undone", job.name)
+            if result.ok:
+                self.log.warning("%s: an earlier process left it half done; now %s", job.name,
+                                 result.outcome.value)
             for problem in result.problems:
                 self.log.error("%s", problem)
             return result

@@ -148,3 +148,18 @@ def test_resource_rules_that_somebody_has_added(tmp_path: Path) -> None:
     machine.kernel.rctl_add("jail:a:openfiles:deny=100")
     assert machine.stop().status == 0
     assert machine.control.rules() == ["jail:a:openfiles:deny=100"]
+
+
+def test_a_jail_made_by_somebody_before_ours_was(tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our name and our root: a start that fails before it made its own leaves it."""
+    machine = Machine(tmp_path, "bridge")
+    made = []
+
+    def fails(*_: object) -> None:
+        made.append(machine.kernel.jail_create({"name": "a", "path": ROOT, "persist": True}))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(machine.kernel, "ng_eiface_set_mac", fails)
+    assert machine.start().status == 1
+    assert machine.kernel.jail_list() == set(made) != set()

@@ -55,7 +55,9 @@ exit $status
 
 #: How often the long tests repeat here; by hand on a host they repeat in full.
 REPETITIONS = {"VIMAGE_TEST_CYCLES": "3", "VIMAGE_TEST_KILLS": "5", "VIMAGE_TEST_PINGS": "300",
-               "VIMAGE_TEST_OPERATIONS": "40", "VIMAGE_TEST_PAIRS": "8"}
+               "VIMAGE_TEST_OPERATIONS": "40", "VIMAGE_TEST_PAIRS": "8",
+               "VIMAGE_TEST_MANY": "20", "VIMAGE_TEST_REQUESTS": "1000",
+               "VIMAGE_TEST_IDLE": "30"}
 
 #: A kernel that has given up says one of these.
 PANIC = re.compile(rb"\npanic: [^\n]*|\nKDB: enter: [^\n]*|\ndb> ")

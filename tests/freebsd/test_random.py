@@ -211,6 +211,8 @@ def test_random_operations(place: Place) -> None:
     before = system.look_before()
     everything_ready()
     done: list[str] = []
+    system.service("restart")  # some descriptors are opened when they are first needed
+    system.service("reload")
     early = Sample.take()
     middle = None
     try:

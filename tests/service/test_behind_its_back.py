@@ -303,3 +303,20 @@ def test_a_shared_mount_that_somebody_has_covered(host: Host) -> None:
         assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
+
+
+def test_the_interface_of_a_host_only_bridge_is_shut_down(host: Host) -> None:
+    """Its users are started again, and with them the interface is there again."""
+    host.set(bridge_list="lan0", bridge_lan0_addr="10.9.0.1/24", a_bridges="lan0",
+             a_restart="on-failure")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            jid = host.jid("a")
+            host.machine.control.shut_down_node("lan0:")
+            await asyncio.sleep(100)
+            assert host.jid("a") != jid
+            assert host.has_node("lan0:")
+
+    host.play(play)

@@ -541,3 +541,18 @@ def test_services_are_stopped_in_reverse_after_a_reload_that_failed(host: Host) 
                 "three onestop", "two onestop", "one onestop"]
 
     host.play(play)
+
+
+def test_a_reload_that_failed_is_forgotten_once_nothing_is_asked_for(host: Host) -> None:
+    """Also by the next service."""
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            host.set(a_afterstart_services="nosuch")
+            assert (await ask(host.machine, "reload")).status == 1
+            host.set(a_afterstart_services=None)
+            assert (await ask(host.machine, "reload")).status == 0
+        async with host.serving():
+            assert "failed" not in (await ask(host.machine, "status", "a")).out
+
+    host.play(play)

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import json
 import logging
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -375,5 +377,27 @@ def test_a_look_up_that_fails_is_reported(host: Host, monkeypatch: pytest.Monkey
             assert await states(host.machine) == {"a": "ready", "b": "ready"}
             assert (await ask(host.machine, "stop")).status == 0
         assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
+
+
+def test_sighup_while_the_service_ends(host: Host) -> None:
+    """The next service reloads."""
+    host.set(b_exec_start="sleep 30")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            start = asyncio.create_task(ask(host.machine, "start", "b"))
+            await asyncio.sleep(1)
+            end = asyncio.create_task(ask(host.machine, "reexec"))
+            await asyncio.sleep(1)
+            host.set(a_bridges="em1")
+            os.kill(os.getpid(), signal.SIGHUP)
+            await host.until_it_ends(60)
+            await asyncio.gather(start, end)
+        async with host.serving():
+            await asyncio.sleep(5)
+            assert not (await rows(host.machine))["a"]["changed"]
 
     host.play(play)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
 
@@ -263,3 +264,27 @@ def test_dependents_of_one_whose_first_start_failed(failing: Host) -> None:
             assert await states(failing.machine) == {"a": "ready", "b": "ready"}
 
     failing.play(play)
+
+
+def test_a_look_that_fails_while_the_service_begins(host: Host,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an earlier service was to start again is started all the same."""
+    host.set(a_restart="on-failure", a_command="/bin/sleep 1000000")
+
+    def fails() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            host.machine.control.end_process(host.program("a"))
+            await asyncio.sleep(0.5)
+        with monkeypatch.context() as failing:
+            failing.setattr(host.machine.kernel, "if_list", fails)
+            async with host.serving():
+                await asyncio.sleep(0.1)
+                failing.undo()
+                await asyncio.sleep(100)
+                assert (await rows(host.machine))["a"]["state"] == "ready"
+
+    host.play(play)

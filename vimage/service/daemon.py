@@ -124,7 +124,7 @@ class Daemon:
             try:
                 async with self.session.admission:
                     await self._load()
-            except VimageError as error:  # the vimages run on, whatever rc.conf has become
+            except (VimageError, OSError) as error:  # the vimages run on, whatever it is
                 self.log.error("%s", error)
         for record in list(self.session.records.values()):
             if record.state != READY:
@@ -262,7 +262,7 @@ class Daemon:
         A start is put into the journal, since its client may die before it asks again.
         Raises ServiceEnding.
         """
-        if request.verb == "start":
+        if request.verb == "start" or request == Request("reload"):
             key = _LEFT.format(f"{next(self._numbers):06}")
             with contextlib.suppress(VimageError):
                 self.session.journal.remember(key, {

@@ -414,9 +414,10 @@ def shared_bridges(host: Host) -> dict[str, tuple[BridgeStep, JsonObject]]:
 
 
 def bridge_nodes(host: Host) -> dict[int, str]:
-    """The nodes of all shared bridges, and the key of each."""
-    return {record["node"]: key for key, record in host.journal.shared.items()
-            if key.startswith("bridge.") and "node" in record}
+    """The nodes of all shared bridges, the interface of a host-only one included, and the key
+    of each."""
+    return {record[node]: key for key, record in host.journal.shared.items()
+            if key.startswith("bridge.") for node in ("node", "eiface") if node in record}
 
 
 def reconnect(host: Host) -> tuple[list[str], bool]:

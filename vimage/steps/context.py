@@ -42,6 +42,8 @@ class Host:
     journal: Journal
     references: References
     log: logging.Logger
+    #: Jails that were recorded ahead and not begun: one of that name is somebody else's.
+    jails_ahead: set[str] = field(default_factory=set)
     #: The processes of ``command`` that this process started itself.
     started: dict[str, Process] = field(default_factory=dict)
     #: The VNETs that are held while something is taken out of them.

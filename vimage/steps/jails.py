@@ -47,6 +47,7 @@ class JailStep(Step):
     async def do(self, context: StepContext) -> None:
         if not context.recorded:
             context.record_intent()
+        context.host.jails_ahead.discard(self.name)
         try:
             jail = await context.sleeping(context.kernel.jail_create, {
                 "name": self.name, "path": self.path,
@@ -60,11 +61,15 @@ class JailStep(Step):
         context.note(jid=jail)
 
     def record_ahead(self, context: StepContext) -> bool:
+        context.host.jails_ahead.add(self.name)
         context.record_ahead()
         return True
 
     async def undo(self, context: StepContext) -> None:
         context.release_vnet()
+        if self.name in context.host.jails_ahead:
+            context.host.jails_ahead.discard(self.name)
+            return  # it was not begun
         jail = self._find(context)
         if jail is None:
             return
