@@ -138,3 +138,33 @@ def test_state_of_another_boot_is_kept_beside(tmp_path: Path) -> None:
     assert not file.exists()
     assert Path(machine.kernel.path(f"{STATE}/aside/vimages.a.json")).read_bytes() == was
     session.journal.close()
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    top = machine.kernel.path(STATE)
+    for directory, _, files in os.walk(top):
+        assert os.stat(directory).st_mode & 0o777 == 0o700, directory
+        for file in files:
+            assert os.stat(f"{directory}/{file}").st_mode & 0o777 == 0o600, file
+
+
+def test_a_write_leaves_no_descriptor_open(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+    open_file, close_file = os.open, os.close
+
+    def opening(*args: Any) -> int:
+        opened.append(open_file(*args))
+        return opened[-1]
+
+    def closing(descriptor: int) -> None:
+        closed.append(descriptor)
+        close_file(descriptor)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "close", closing)
+    replace(f"{tmp_path}/file", b"text")
+    assert opened and opened == closed
