@@ -38,9 +38,6 @@ from vimage.steps.step import Rank, Step
 
 T = TypeVar("T")
 
-#: The ranks of steps that a jail can keep from being undone as long as it is there.
-_KEPT_BY_JAIL = frozenset({Rank.PROCESSES, Rank.EIFACE, Rank.VNETS})
-
 #: The ranks of steps that a reboot undoes by itself.
 _LEFT_TO_REBOOT = frozenset({Rank.EIFACE, Rank.VNETS, Rank.JAIL, Rank.BRIDGE})
 
@@ -219,8 +216,9 @@ class Engine:
             self._save(record)
         try:
             problems, left = await self._undo_by_rank(record)
-            if record.jid is None and any(step.rank in _KEPT_BY_JAIL
+            if record.jid is None and any(step.rank is Rank.PROCESSES
                                           for _, step in steps_of(record)):
+                # The jail let nobody in, and has gone.
                 for problem in left:
                     self.host.log.warning("%s; tried again without the jail", problem)
                 again, left = await self._undo_by_rank(record)

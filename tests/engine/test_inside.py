@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.machine import Machine
+from tests.engine.machine import ROOT, Machine
 from tests.lib.snapshot import difference
 from vimage.kernel import Iff
 from vimage.kernel.simulated import jails
@@ -51,3 +51,23 @@ def test_limits(tmp_path: Path, rctl: str, cpus: str) -> None:
     assert sorted(machine.control.rules()) == sorted(f"jail:a:{rule}" for rule in rctl.split())
     assert machine.stop().status == 0
     assert difference(before, machine.look()) == []
+
+
+def test_file_systems(tmp_path: Path) -> None:
+    """Each that is asked for, on its directory, and none that is not."""
+    machine = Machine(tmp_path, "devfs, fdescfs, procfs, shared")
+    for part in ("devfs", "fdescfs", "procfs"):
+        machine.variables.pop(f"vimage_{part}_enable", None)
+
+    def mounted() -> dict[str, str]:
+        return {m.directory.removeprefix(ROOT): m.fstype for m in machine.kernel.mounts()
+                if m.directory.startswith(ROOT)}
+
+    for parts in (("devfs",), ("devfs", "fdescfs"), ("procfs",), ("devfs", "fdescfs", "procfs")):
+        machine.variables |= {f"vimage_{part}_enable": "YES" if part in parts else "NO"
+                              for part in ("devfs", "fdescfs", "procfs")}
+        assert machine.start().status == 0
+        where = {"devfs": "/dev", "fdescfs": "/dev/fd", "procfs": "/proc"}
+        assert mounted() == {where[part]: part for part in parts}
+        assert machine.stop().status == 0
+        assert mounted() == {}

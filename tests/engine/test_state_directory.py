@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ from tests.lib.snapshot import difference
 from vimage.atomic import replace
 from vimage.engine import Outcome
 from vimage.kernel import JailId
+from vimage.kernel.simulated.virtual_time import run
 from vimage.messages import VimageError
 
 
@@ -138,3 +140,61 @@ def test_state_of_another_boot_is_kept_beside(tmp_path: Path) -> None:
     assert not file.exists()
     assert Path(machine.kernel.path(f"{STATE}/aside/vimages.a.json")).read_bytes() == was
     session.journal.close()
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "bridge")
+    machine.start()
+    top = machine.kernel.path(STATE)
+    for directory, _, files in os.walk(top):
+        assert os.stat(directory).st_mode & 0o777 == 0o700, directory
+        for file in files:
+            assert os.stat(f"{directory}/{file}").st_mode & 0o777 == 0o600, file
+
+
+def test_a_write_leaves_no_descriptor_open(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    closed: list[int] = []
+    open_file, close_file = os.open, os.close
+
+    def opening(*args: Any) -> int:
+        opened.append(open_file(*args))
+        return opened[-1]
+
+    def closing(descriptor: int) -> None:
+        closed.append(descriptor)
+        close_file(descriptor)
+
+    monkeypatch.setattr(os, "open", opening)
+    monkeypatch.setattr(os, "close", closing)
+    replace(f"{tmp_path}/file", b"text")
+    assert opened and opened == closed
+
+
+def test_a_command_is_on_the_disk_before_it_runs(tmp_path: Path) -> None:
+    """Another process that finds it begun does not run it again."""
+    machine = Machine(tmp_path, "bridge")
+    machine.variables |= {
+        "vimage_a_exec_prestart": "sleep 5", "vimage_a_exec_poststop": "sleep 5",
+        "vimage_a_exec_poststop1": "sleep 6"}
+    session = machine.session()
+
+    async def play() -> None:
+        start = asyncio.create_task(session.start(machine.loaded, []))
+        await asyncio.sleep(1)
+        assert kinds_of(machine, "a") == ["hook"]
+        await start
+        stop = asyncio.create_task(session.stop(machine.loaded, []))
+        seen = set()
+        while not stop.done():
+            if machine.control.processes():
+                hook, = (entry for entry in content(machine, "a")["entries"]
+                         if entry["kind"] == "hook")
+                (_, _, words), = machine.control.processes()
+                seen.add((words.split()[-1], hook["results"].get("undone")))
+            await asyncio.sleep(0.5)
+        assert (await stop).status == 0
+        assert seen == {("5", 1), ("6", 2)}
+
+    run(play())

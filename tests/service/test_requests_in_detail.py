@@ -13,8 +13,9 @@ import pytest
 
 from tests.engine.machine import ROOT
 from tests.lib.snapshot import difference
-from tests.service.conftest import Host, ask, rows
+from tests.service.conftest import Host, MachineReader, ask, rows
 from vimage import journal
+from vimage.configuration.load import Loaded
 from vimage.service.policy import LIMIT
 
 SECOND = "/usr/jail/second"
@@ -77,6 +78,50 @@ def test_a_stop_goes_by_the_parallel_of_now(host: Host) -> None:
             begun = asyncio.get_running_loop().time()
             await ask(host.machine, "stop")
             assert asyncio.get_running_loop().time() - begun < 15
+
+    host.play(play)
+
+
+class SlowReader(MachineReader):
+    """Reads rc.conf for ten seconds the first time, and then at once."""
+
+    reads = 0
+
+    async def load(self, file: str | None = None) -> Loaded:
+        self.reads += 1
+        if self.reads == 1:
+            await asyncio.sleep(10)
+        return await super().load(file)
+
+
+@pytest.mark.parametrize("first, second, state", [
+    ("start", "stop", "stopped"), ("restart", "stop", "stopped"), ("reload", "stop", "stopped"),
+    ("start", "restart", "ready")])
+def test_requests_are_accepted_in_their_order(
+        host: Host, first: str, second: str, state: str) -> None:
+    """Also when the first is still reading its configuration."""
+    async def play() -> None:
+        async with host.serving(reader=SlowReader(host.machine)):
+            one = asyncio.create_task(ask(host.machine, first, *["a"] * (first != "reload")))
+            await asyncio.sleep(1)
+            begun = asyncio.get_running_loop().time()
+            await ask(host.machine, second, "a")
+            assert asyncio.get_running_loop().time() - begun >= 9
+            await one
+            assert (await rows(host.machine))["a"]["state"] == state
+
+    host.play(play)
+
+
+def test_a_command_that_is_not_there(host: Host) -> None:
+    host.set(a_command="/bin/nosuch")
+
+    async def play() -> None:
+        async with host.serving():
+            reply = await ask(host.machine, "start", "a")
+            assert reply.status == 1
+            assert "/bin/nosuch" in reply.err and "No such file" in reply.err
+        assert difference(host.machine.before, host.machine.look()) == []
 
     host.play(play)
 
@@ -224,10 +269,11 @@ def test_one_that_is_ready_is_not_restarted_by_what_was_remembered(host: Host) -
             service.session.journal.remember("restart.a", {"failures": 3, "file": ""})
         jid = host.jid("a")
         async with host.serving() as service:
-            await asyncio.sleep(100)
-            assert host.jid("a") == jid
+            await asyncio.sleep(0.5)
             assert service.restarts.waiting() == []
             assert not host.state_file("service/restart.a.json").exists()
+            await asyncio.sleep(100)
+            assert host.jid("a") == jid
 
     host.play(play)
 

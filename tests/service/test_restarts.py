@@ -288,3 +288,35 @@ def test_a_look_that_fails_while_the_service_begins(host: Host,
                 assert (await rows(host.machine))["a"]["state"] == "ready"
 
     host.play(play)
+
+
+def test_one_that_rc_conf_does_not_name_any_longer_is_left_alone(failing: Host) -> None:
+    async def play() -> None:
+        async with failing.serving() as service:
+            await failed_twice(failing, service)
+            failing.unlist("a")
+            await asyncio.sleep(1000)
+            assert service.session.journal.records == {}
+            assert service.restarts.waiting() == []
+            assert "restart.a" not in service.session.journal.remembered
+
+    failing.play(play)
+
+
+def test_what_could_not_be_cleaned_up_is_told(host: Host) -> None:
+    def fails(path: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def play() -> None:
+        async with host.serving() as service:
+            await ask(host.machine, "start", "a")
+            shut_down = host.machine.kernel.ng_shutdown
+            host.machine.kernel.ng_shutdown = fails  # type: ignore[method-assign]
+            remove_jail(host, service, "a")
+            await asyncio.sleep(100)
+            assert "not cleaned up" in (await ask(host.machine, "status", "a")).out
+            host.machine.kernel.ng_shutdown = shut_down  # type: ignore[method-assign]
+            assert (await ask(host.machine, "stop")).status == 0
+        assert difference(host.machine.before, host.machine.look()) == []
+
+    host.play(play)
