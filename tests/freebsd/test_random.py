@@ -141,6 +141,8 @@ class Sample:
     @classmethod
     def take(cls) -> Sample:
         everything_ready()
+        for verb in ("restart", "reload"):  # some descriptors are opened when first needed
+            assert system.service(verb).returncode == 0
         time.sleep(3)
         pids = {name: pid_of(name) for name in ("service", "helper", "supervisor")}
         assert all(pids.values()), pids
@@ -211,8 +213,6 @@ def test_random_operations(place: Place) -> None:
     before = system.look_before()
     everything_ready()
     done: list[str] = []
-    system.service("restart")  # some descriptors are opened when they are first needed
-    system.service("reload")
     early = Sample.take()
     middle = None
     try:
@@ -229,8 +229,6 @@ def test_random_operations(place: Place) -> None:
         error.add_note(f"after operation {len(done)} of seed {SEED}: {done[-5:]}")
         raise
     place.configure(random.Random(SEED))
-    everything_ready()
-    assert system.service("reload").returncode == 0
     compare(early, Sample.take(), same_processes=False)
     system.stop_service()
     assert system.left(before) == []
