@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vimage import __version__
-from vimage.atomic import replace as replace
+from vimage.atomic import replace as replace  # tests put another in its place
 from vimage.configuration.values import RULES
 from vimage.kernel import JailId
 from vimage.messages import Problem, VimageError

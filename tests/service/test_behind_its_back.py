@@ -320,3 +320,34 @@ def test_the_interface_of_a_host_only_bridge_is_shut_down(host: Host) -> None:
             assert host.has_node("lan0:")
 
     host.play(play)
+
+
+def test_a_parent_that_cannot_be_connected_at_the_first_try(
+        host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try does not take what the first has changed for the parent's own settings."""
+    kernel = host.machine.kernel
+    connect = kernel.ng_connect
+    failed: list[tuple[str, ...]] = []
+
+    def fails_once(*words: str) -> None:
+        if not failed:
+            failed.append(words)
+            raise OSError(errno.EIO, "Input/output error")
+        connect(*words)
+
+    async def play() -> None:
+        async with host.serving():
+            await ask(host.machine, "start", "a")
+            card = kernel.if_get("em1")
+            host.machine.control.detach(card.driver)
+            await asyncio.sleep(10)
+            host.machine.control.attach("em1", card.mac)
+            own = kernel.if_caps("em1")
+            monkeypatch.setattr(kernel, "ng_connect", fails_once)
+            await asyncio.sleep(100)
+            assert failed and kernel.ng_node("em1:lower").name == "em1bridge"
+            assert kernel.if_caps("em1") != own
+            assert (await ask(host.machine, "stop")).status == 0
+            assert kernel.if_caps("em1") == own
+
+    host.play(play)

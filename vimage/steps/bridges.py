@@ -214,17 +214,19 @@ class BridgeStep(SharedBridgeStep):
         which was up at first is left up at the end.  Raises OSError, VimageError.
         """
         kernel, node = host.kernel, by_id(record["node"])
-        settings = self._settings(kernel)
-        settings["set_up"] = settings["set_up"] and record["set_up"]
-        record = {**record, **settings}
-        host.journal.write_shared(self.key, record)
+        if not record.get("joining"):  # a try that failed has changed the settings already
+            settings = self._settings(kernel)
+            settings["set_up"] = settings["set_up"] and record["set_up"]
+            record = {**record, **settings, "joining": True}
+            host.journal.write_shared(self.key, record)
         self._prepare(kernel, record)
         for hook, link in (("lower", "link0"), ("upper", "link1")):
             if node_at(kernel, f"{self._ether}{hook}", "bridge") is None:
                 kernel.ng_connect(self._ether, hook, node, link)
         self._promiscuous(kernel, record)
         host.journal.write_shared(
-            self.key, {name: value for name, value in record.items() if name != "lost"})
+            self.key, {name: value for name, value in record.items()
+                       if name not in ("lost", "joining")})
 
     def _connect(self, kernel: Kernel) -> None:
         kernel.ng_mkpeer(self._ether, "bridge", "lower", "link0")
@@ -434,7 +436,7 @@ def reconnect(host: Host) -> tuple[list[str], bool]:
             if interface_at(host.kernel, bridge.parent) is None:
                 if not record.get("lost"):
                     lines.append(f"{bridge.parent}: has gone; its bridge waits for it")
-                    host.journal.write_shared(key, {**record, "lost": True})
+                    host.journal.write_shared(key, {**record, "lost": True, "joining": False})
             elif record.get("lost") or not bridge.joined(host.kernel, record["node"]):
                 bridge.join(host, record)
                 lines.append(f"{bridge.parent}: is back on its bridge")
